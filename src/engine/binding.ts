@@ -1,0 +1,176 @@
+/**
+ * The typed face of the addon, and its loader. Everything here mirrors `native/bind`: functions return a value
+ * that is ≥ 0, or a negative errno; they throw only `TypeError`, for arguments of the wrong type. `src/posix.ts`
+ * turns the errnos into errors for users; the native engine uses them as they are.
+ */
+import { join } from 'node:path';
+
+/** A file descriptor or count (≥ 0), or −errno. */
+export type OrErrno = number;
+
+/** What a child used, from wait4(2) or waitid(2). Times in milliseconds, sizes in bytes. */
+export interface Rusage {
+  userMs: number;
+  systemMs: number;
+  maxRssBytes: number;
+  minorFaults: number;
+  majorFaults: number;
+  voluntaryContextSwitches: number;
+  involuntaryContextSwitches: number;
+}
+
+/** `status` is the raw wait status, as `$?` in Perl. */
+export interface NativeWaitResult {
+  pid: number;
+  status: number;
+  rusage: Rusage;
+}
+
+/** One resource limit: [soft, hard]; -1 is RLIM_INFINITY. */
+export type Rlimits = Readonly<Record<string, readonly [number, number]>>;
+
+export interface NativeSpawnSpec {
+  file: string;
+  /** argv, argv[0] included */
+  args: readonly string[];
+  /** "KEY=value" lines; a line `LISTEN_PID=` (empty value) gets the child's own pid */
+  env: readonly string[];
+  cwd?: string;
+  /** [source fd in this process, number in the child]: exactly these are open in the child, 0 to 2 included when named; 0 to 2 not named go to /dev/null */
+  fds: readonly (readonly [number, number])[];
+  setsid?: boolean;
+  setpgid?: boolean;
+  umask?: number;
+  rlimits?: Rlimits;
+  uid?: number;
+  gid?: number;
+  /** supplementary groups; set only when given */
+  groups?: readonly number[];
+  /** PR_SET_PDEATHSIG; 0 or absent: none */
+  deathSignal?: number;
+  noNewPrivs?: boolean;
+}
+
+/** `step` names the system call that failed in parent or child: 'clone', 'setsid', 'chdir', 'setuid', 'execve', … */
+export type NativeSpawnResult = { pid: number; pidfd: number } | { errno: number; step: string };
+
+export interface NativeListenSpec {
+  kind: 'tcp' | 'udp' | 'unix';
+  /** numeric IPv4 or IPv6 address, or the socket path */
+  address: string;
+  port: number;
+  backlog: number;
+  reusePort: boolean;
+  ipv6Only: boolean;
+  /** unix: permission bits of the socket file, e.g. 0o660 */
+  mode?: number;
+  uid?: number;
+  gid?: number;
+}
+
+export interface NativeSockName {
+  family: 'IPv4' | 'IPv6' | 'unix';
+  type: 'stream' | 'dgram' | 'seqpacket';
+  address: string;
+  port: number;
+  /** in listening state (SO_ACCEPTCONN) */
+  listening: boolean;
+}
+
+export interface NativeMessage {
+  data: Buffer;
+  /** received descriptors, all FD_CLOEXEC */
+  fds: number[];
+}
+
+/** One epoll instance watched by the event loop with one uv_poll handle: `onEvents` gets ids, at most 256 a call. */
+export interface NativePoller {
+  /** id: 0 ≤ id ≤ 2^53-1. EPOLLIN, level-triggered. */
+  add(fd: number, id: number): OrErrno;
+  remove(fd: number): OrErrno;
+  ref(): void;
+  unref(): void;
+  close(): void;
+}
+
+export interface Binding {
+  // --- processes
+  spawn(spec: NativeSpawnSpec): NativeSpawnResult;
+  /** waitid(P_PIDFD) when pidfd ≥ 0, else wait4(pid). null: not ended yet; undefined: no such child (ECHILD). Never WNOHANG-less for js callers of the engine. */
+  waitpid(pid: number, pidfd: number, noHang: boolean): NativeWaitResult | null | undefined | number;
+  /** this addon's children (spawned or forked) only; any: the raw wait3(2) */
+  wait3(noHang: boolean, any: boolean): NativeWaitResult | null | undefined | number;
+  /** waitid(P_ALL, WSTOPPED | WCONTINUED | WNOHANG), one at a time; takes no exit away. null: nothing */
+  waitStopped(): { pid: number; signal: number; stopped: boolean } | null;
+  pidfdOpen(pid: number): OrErrno;
+  pidfdSendSignal(pidfd: number, signal: number): OrErrno;
+  kill(pid: number, signal: number): OrErrno;
+  /** pids of children that neither this addon nor libuv started (adopted as pid 1 or subreaper) */
+  adoptedChildren(): number[] | number;
+  setsid(): OrErrno;
+  /** double fork with setsid; returns only in the daemon. keep: descriptors 0 to 2 are redirected as given (fd numbers) or to /dev/null (-1). Before any thread matters: calls fork(2) then re-executes `file` with args: see native/sys/daemon.h */
+  daemonize(spec: { file: string; args: readonly string[]; env: readonly string[]; cwd?: string; stdio: readonly [number, number, number]; fds: readonly (readonly [number, number])[] }): NativeSpawnResult;
+  /** execve(2) in this process; returns only on failure (−errno). fds: descriptors to clear FD_CLOEXEC on; blocked: signals left blocked over the exec */
+  execve(file: string, args: readonly string[], env: readonly string[], fds: readonly number[], blocked: readonly number[]): OrErrno;
+  prctlSubreaper(on: boolean): OrErrno;
+  /** how: 0 block, 1 unblock, 2 set. Returns the former mask as a list, or −errno */
+  sigprocmask(how: number, signals: readonly number[]): number[] | number;
+
+  // --- descriptors
+  close(fd: number): OrErrno;
+  dup(fd: number, atLeast: number): OrErrno;
+  dup2(from: number, to: number): OrErrno;
+  setCloexec(fd: number): OrErrno;
+  clearCloexec(fd: number): OrErrno;
+  /** flock(2) non-blocking unless block. op: 'ex' | 'sh' | 'un' */
+  flock(fd: number, op: 'ex' | 'sh' | 'un', block: boolean): OrErrno;
+  memfd(name: string, bytes: number): OrErrno;
+  /** F_ADD_SEALS: any of 'seal','shrink','grow','write' */
+  addSeals(fd: number, seals: readonly string[]): OrErrno;
+  /** MAP_SHARED view of a descriptor; unmapped when collected */
+  mmap(fd: number, offset: number, bytes: number, writable: boolean): ArrayBuffer | number;
+
+  // --- sockets
+  listen(spec: NativeListenSpec): OrErrno;
+  sockname(fd: number): NativeSockName | number;
+  /** AF_UNIX SOCK_SEQPACKET (SOCK_DGRAM where missing), both ends FD_CLOEXEC, non-blocking */
+  channelPair(): [number, number] | number;
+  /** one packet with descriptors. −EAGAIN when the peer's queue is full, −EPIPE when it is gone */
+  sendMessage(fd: number, data: Uint8Array, fds: readonly number[]): OrErrno;
+  /** one packet. number: 0 on end of file, −EAGAIN when none is waiting. timeoutMs: poll(2) first; 0 does not wait, -1 waits for ever */
+  recvMessage(fd: number, maxBytes: number, timeoutMs: number): NativeMessage | number;
+  peercred(fd: number): { pid: number; uid: number; gid: number } | number;
+
+  // --- waiting
+  createPoller(onEvents: (ids: number[]) => void): NativePoller | number;
+
+  // --- facts
+  features(): { pidfd: boolean; waitidPidfd: boolean; closeRange: boolean; memfd: boolean; platform: string; libc: string; addonVersion: string };
+}
+
+export interface BindingLoad {
+  binding: Binding | null;
+  /** why the addon did not load, one line; null when it did */
+  reason: string | null;
+}
+
+let loaded: BindingLoad | undefined;
+
+/** Loads the addon once. `PREFORK_ENGINE=js` in the environment makes as if it were missing. */
+export function loadBinding(): BindingLoad {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): BindingLoad {
+  if (process.env.PREFORK_ENGINE === 'js') {
+    return { binding: null, reason: 'PREFORK_ENGINE=js is set' };
+  }
+  try {
+    const nodeGypBuild = require('node-gyp-build') as (dir: string) => Binding;
+    return { binding: nodeGypBuild(join(__dirname, '..', '..')), reason: null };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { binding: null, reason: message.split('\n', 1)[0] ?? message };
+  }
+}

@@ -1,0 +1,114 @@
+/** The seam between the manager and the operating system: what the simulator fakes and what both engines fulfil. */
+import type { Rusage } from './binding';
+
+/** A signal name without alternatives: 'SIGTERM', 'SIGKILL', … */
+export type Signal = NodeJS.Signals;
+
+/** What an engine can do beyond the common contract; the js engine lacks most of it, each documented. */
+export interface Capabilities {
+  rusage: boolean;
+  /** children die with the manager, whatever they are doing */
+  parentDeathSignal: boolean;
+  listenPid: boolean;
+  flock: boolean;
+  /** user, group and supplementary groups of a child; umask and rlimits of a child */
+  childCredentials: boolean;
+  childLimits: boolean;
+  managerUpgrade: boolean;
+  sdNotify: boolean;
+  peerCredentials: boolean;
+  /** SIGSTOP and SIGCONT of a child are noticed */
+  stopEvents: boolean;
+  reusePort: boolean;
+  udp: boolean;
+  fork: boolean;
+  scoreboard: boolean;
+}
+
+/** A listening (native) or bound (js) socket that the manager owns. */
+export interface EngineListener {
+  /** the address it got, port 0 resolved */
+  readonly address: string;
+  readonly port: number;
+  /** descriptor in the manager */
+  readonly fd: number;
+}
+
+export interface ListenSpec {
+  kind: 'tcp' | 'udp' | 'unix';
+  /** numeric address or socket path */
+  address: string;
+  port: number;
+  backlog: number;
+  reusePort: boolean;
+  ipv6Only: boolean;
+  mode?: number;
+  uid?: number;
+  gid?: number;
+}
+
+export type ListenResult = { listener: EngineListener } | { errno: number; code: string };
+
+export interface SpawnSpec {
+  workerId: number;
+  file: string;
+  args: readonly string[];
+  env: Readonly<Record<string, string>>;
+  cwd?: string;
+  /** placed at 3, 4, … in this order */
+  inherit: readonly number[];
+  /** [source fd, number in the child] pairs beyond those */
+  place?: readonly (readonly [number, number])[];
+  /** a message channel; its descriptor number is put in PREFORK_CHANNEL ('fd:N', or 'ipc') */
+  channel: boolean;
+  /** descriptors of this process for 0, 1 and 2; -1 is /dev/null */
+  stdio: readonly [number, number, number];
+  setsid: boolean;
+  umask?: number;
+  uid?: number;
+  gid?: number;
+  groups?: readonly number[];
+  /** worker dies with the manager (where the engine can) */
+  dieWithManager: boolean;
+  noNewPrivs?: boolean;
+}
+
+export interface WorkerHandle {
+  readonly workerId: number;
+  readonly pid: number;
+}
+
+export type SpawnResult = { handle: WorkerHandle } | { errno: number; code: string; step: string };
+
+/** How a worker ended. `status` is the raw wait status. */
+export interface ExitReport {
+  workerId: number;
+  pid: number;
+  status: number;
+  exitCode: number | null;
+  signal: Signal | null;
+  rusage: Rusage | null;
+}
+
+export type EngineEvent =
+  | ({ type: 'exited' } & ExitReport)
+  | { type: 'message'; workerId: number; message: unknown }
+  | { type: 'channelClosed'; workerId: number }
+  | { type: 'stopped' | 'continued'; workerId: number };
+
+export interface Engine {
+  readonly name: 'native' | 'js';
+  readonly capabilities: Capabilities;
+  /** Starts a process. A handle or an errno; never throws. */
+  spawn(spec: SpawnSpec): SpawnResult;
+  signal(worker: WorkerHandle, signal: Signal): 'sent' | 'gone';
+  /** A message to the worker, with a listener handed over where `listener` is given. false: the worker is gone or its queue is full. */
+  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean;
+  listen(spec: ListenSpec): ListenResult;
+  closeListener(listener: EngineListener): void;
+  /** Resolves with at least one event, or with none when `deadlineMs` (of `performance.now()`, Infinity for none) has passed or `wake()` was called. */
+  wait(deadlineMs: number): Promise<readonly EngineEvent[]>;
+  /** Ends the current wait. */
+  wake(): void;
+  close(): void;
+}

@@ -1,0 +1,68 @@
+/**
+ * What manager and worker say to each other over the channel: one JSON object a packet (native) or an IPC
+ * message (js). At most `MAX_MESSAGE_BYTES` as JSON.
+ */
+
+/** 64 KiB: a packet that does not fit is refused by the sender. */
+export const MAX_MESSAGE_BYTES = 65_536;
+
+/** What the manager tells the worker at its start, as JSON in PREFORK_WORKER; the hook removes the variable. */
+export interface WorkerBoot {
+  /** protocol version; a worker refuses another */
+  v: 1;
+  engine: 'native' | 'js';
+  ready: 'listen' | 'start' | 'message';
+  /** listeners inherited at start */
+  listeners: readonly BootListener[];
+  /** the operator's backlog, which overrides the program's; null: the program's own */
+  backlog: number | null;
+  /** 0: without bound. Jitter is already in it */
+  maxRequests: number;
+  /** idle keep-alive connections linger this long at most while draining; null: the server's keepAliveTimeout */
+  lingerMs: number | null;
+}
+
+export interface BootListener {
+  key: string;
+  kind: 'tcp' | 'udp' | 'unix';
+  /** as asked for: numeric address or path ('::' and '0.0.0.0' for every address) */
+  address: string;
+  /** as asked for: 0 when any port */
+  port: number;
+  /** as bound */
+  boundPort: number;
+  fd: number;
+  /** named by --bind: a listen() on this port gets it whatever host the program names */
+  fromBind: boolean;
+}
+
+/** Worker to manager. */
+export type WorkerMessage =
+  /** the channel works and the hook stands; sent once, first */
+  | { type: 'hello'; pid: number }
+  /** answered by `listener`. `site` tells apart several listen(0): the program's call site */
+  | { type: 'listen'; seq: number; kind: 'tcp' | 'udp' | 'unix'; address: string; port: number; backlog: number; ipv6Only: boolean; site: string; mode?: number }
+  /** a server is accepting on that listener */
+  | { type: 'listening'; key: string; protocol: 'http' | 'https' | 'http2' | 'tcp' | 'udp' }
+  | { type: 'unlistening'; key: string }
+  /** ready() or process.send('ready') */
+  | { type: 'ready' }
+  /** please replace me; `reason` is 'max-requests' or the program's own */
+  | { type: 'retire'; reason: string }
+  /** the worker has begun to drain by itself or on a signal */
+  | { type: 'draining' }
+  /** what was printed last, or the error that ends it */
+  | { type: 'lastWords'; text: string }
+  /** any other process.send() of the program */
+  | { type: 'user'; data: unknown };
+
+/** Manager to worker. */
+export type ManagerMessage =
+  /** the answer to `listen`; the descriptor or handle comes with it. errno is negative, code its name */
+  | { type: 'listener'; seq: number; key: string; boundPort: number; address: string }
+  | { type: 'listener'; seq: number; key: string; errno: number; code: string }
+  /** accept from another slot's socket too (its descriptor comes with it), until `release` */
+  | { type: 'adopt'; key: string; slot: number }
+  | { type: 'release'; key: string; slot: number }
+  | { type: 'reopenLogs' }
+  | { type: 'user'; data: unknown };
