@@ -1,0 +1,8 @@
+#include "bind/bind.h"
+#include "sys/forkserver.h"
+
+namespace prefork {
+
+void InitForkserver(Napi::Env, Napi::Object) {}
+
+}  // namespace prefork
