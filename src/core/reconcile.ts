@@ -1,0 +1,202 @@
+/** Desired against actual: fills slots, moves rollouts on, lets surplus workers go. Runs after every event. */
+import type { Draft } from './draft';
+import { autoRestart, candidateSlots, failRollout, progressRollout } from './rollout';
+import type { LeaveReason, WorkerState } from './state';
+import { isActive } from './state';
+import { reconcileStop } from './stop';
+
+export function reconcile(d: Draft): void {
+  if (d.s.phase === 'running') {
+    autoRestart(d);
+    progressRollout(d);
+    giveUpUnspawnable(d);
+    fill(d);
+    drainSurplus(d);
+    passSignalOn(d);
+    sayStarted(d);
+  }
+  // Not an else: filling may have ended in a stop.
+  if (d.s.phase === 'stopping') reconcileStop(d);
+  for (const w of d.workers) if (w.deadlineMs !== null) d.later(w.deadlineMs);
+}
+
+/** The generation whose worker should fill the slot; a rolling rollout's window belongs to the new one. */
+function targetGeneration(d: Draft, slot: number): number {
+  const { rollout } = d.s;
+  const inWindow = rollout?.policy?.rollout === 'rolling' && slot < rollout.window;
+  return inWindow ? rollout.generation : d.s.generation;
+}
+
+// --- filling ---------------------------------------------------------------------------------------------------
+
+function fill(d: Draft): void {
+  const { rollout } = d.s;
+  const surge = rollout?.policy?.rollout === 'surge';
+  const window = rollout?.policy?.rollout === 'rolling' ? rollout.window : 0;
+  // A new generation first: what replaces the old must not wait for a respawn of the old.
+  if (rollout !== null && surge) {
+    if (d.now < rollout.notBeforeMs) d.later(rollout.notBeforeMs);
+    else for (let slot = 0; slot < candidateSlots(d); slot++) ensure(d, slot, rollout.generation);
+  }
+  const slots = Math.max(d.s.desired, window);
+  for (let slot = 0; slot < slots; slot++) ensure(d, slot, targetGeneration(d, slot));
+}
+
+function ensure(d: Draft, slot: number, generation: number): void {
+  const active = d.activeIn(slot, generation);
+  if (active.length === 0) {
+    spawnInto(d, slot, generation);
+  } else if (active.every((w) => w.retiring !== null) && replacements(d) < d.s.policy.spare) {
+    spawnInto(d, slot, generation);
+  }
+}
+
+/** Active workers beyond one a slot and generation: replacements whose predecessors have not left. */
+function replacements(d: Draft): number {
+  const seen = new Set<string>();
+  let extra = 0;
+  for (const w of d.workers) {
+    if (!isActive(w)) continue;
+    const place = `${w.slot}/${w.generation}`;
+    if (seen.has(place)) extra++;
+    seen.add(place);
+  }
+  return extra;
+}
+
+function spawnInto(d: Draft, slot: number, target: number): void {
+  const { notBeforeMs } = d.slot(slot);
+  if (d.now < notBeforeMs) {
+    d.later(notBeforeMs);
+    return;
+  }
+  if (!takeToken(d)) return;
+  const generation = d.s.policy.generationPerSpawn && target === d.s.generation ? nextGeneration(d) : target;
+  const policy = d.policyOf(generation);
+  const workerId = d.s.nextWorkerId++;
+  const limitMs = policy.ready === 'start' ? policy.startIntervalMs : policy.readyTimeoutMs;
+  d.workers.push({
+    id: workerId,
+    slot,
+    generation,
+    pid: null,
+    phase: 'starting',
+    spawnedAtMs: d.now,
+    readyAtMs: null,
+    deadlineMs: limitMs === null ? null : d.now + limitMs,
+    listening: [],
+    saidReady: false,
+    retiring: null,
+    leaving: null,
+    stopped: false,
+  });
+  const jitter = policy.maxRequests > 0 ? Math.floor(d.random() * (policy.maxRequestsJitter + 1)) : 0;
+  d.commands.push({ type: 'spawn', workerId, slot, generation, maxRequests: policy.maxRequests + jitter });
+}
+
+/** Where every spawn is a generation of its own, a respawn is the next one. */
+function nextGeneration(d: Draft): number {
+  d.s.lastGeneration += 1;
+  d.s.generation = d.s.lastGeneration;
+  d.s.committedAtMs = d.now;
+  return d.s.generation;
+}
+
+/** The bound on the rate of spawns, whatever goes wrong. */
+function takeToken(d: Draft): boolean {
+  const { spawnBurst, spawnPerSecond } = d.s.policy;
+  const refill = ((d.now - d.s.tokensAtMs) * spawnPerSecond) / 1000;
+  d.s.tokens = Math.min(spawnBurst, d.s.tokens + refill);
+  d.s.tokensAtMs = d.now;
+  if (d.s.tokens < 1) {
+    // Rounded up to whole milliseconds: a tick too early would find the token not quite there.
+    d.later(d.now + Math.ceil(((1 - d.s.tokens) * 1000) / spawnPerSecond));
+    return false;
+  }
+  d.s.tokens -= 1;
+  return true;
+}
+
+/** A new generation whose spawns keep failing for passing reasons has the ready timeout a batch, no longer. */
+function giveUpUnspawnable(d: Draft): void {
+  const { rollout } = d.s;
+  if (rollout?.policy?.readyTimeoutMs == null || rollout.policy.retryRollout) return;
+  // A worker that is starting has a timeout of its own.
+  if (d.workers.some((w) => w.generation === rollout.generation && w.phase === 'starting')) return;
+  const limitAtMs = rollout.batchAtMs + rollout.policy.readyTimeoutMs;
+  if (d.now >= limitAtMs) failRollout(d, 'its workers could not be started within the ready timeout', d.now);
+  else d.later(limitAtMs);
+}
+
+// --- letting go ------------------------------------------------------------------------------------------------
+
+function drainSurplus(d: Draft): void {
+  let ready = d.workers.filter((w) => w.phase === 'ready').length;
+  for (const w of d.workers.slice()) {
+    if (!isActive(w)) continue;
+    const reason = surplusReason(d, w);
+    if (reason === null) continue;
+    if (w.phase === 'ready') {
+      // Whatever the plan, somebody serves.
+      if (ready <= 1) continue;
+      ready--;
+    }
+    d.drain(w, reason, reason === 'hung' ? 'SIGQUIT' : d.s.policy.drainSignal);
+  }
+}
+
+function surplusReason(d: Draft, w: WorkerState): LeaveReason | null {
+  if (d.isCandidate(w)) return w.slot >= Math.max(candidateSlots(d), 1) ? 'scale' : null;
+  const target = targetGeneration(d, w.slot);
+  if (w.generation === target) {
+    if (w.slot >= d.s.desired) return 'scale';
+    return w.retiring === null ? null : retirement(d, w);
+  }
+  const reason = w.generation > d.s.generation ? 'rollback' : 'rollout';
+  if (w.phase === 'starting') return reason;
+  const atMs = d.s.committedAtMs + d.s.policy.killOldDelayMs;
+  const replaced = d.activeIn(w.slot, target).some((other) => other.phase === 'ready');
+  if (!replaced && w.slot < d.s.desired) return null;
+  if (d.now < atMs && reason === 'rollout') {
+    d.later(atMs);
+    return null;
+  }
+  return reason;
+}
+
+function retirement(d: Draft, w: WorkerState): LeaveReason | null {
+  const relieved = d
+    .activeIn(w.slot, w.generation)
+    .some((other) => other.id !== w.id && other.phase === 'ready' && other.retiring === null);
+  if (!relieved && d.s.policy.spare > 0) return null;
+  return w.retiring === 'hung' ? 'hung' : 'retire';
+}
+
+// --- the rest ----------------------------------------------------------------------------------------------------
+
+function passSignalOn(d: Draft): void {
+  const { stagger } = d.s;
+  if (stagger === null) return;
+  if (d.now < stagger.nextAtMs) {
+    d.later(stagger.nextAtMs);
+    return;
+  }
+  const left = stagger.workerIds.filter((id) => d.find(id) !== undefined);
+  const [first, ...rest] = left;
+  const w = first === undefined ? undefined : d.find(first);
+  if (w) d.signal(w, stagger.signal);
+  const nextAtMs = d.now + stagger.intervalMs;
+  d.s.stagger = rest.length > 0 ? { ...stagger, workerIds: rest, nextAtMs } : null;
+  if (d.s.stagger !== null) d.later(nextAtMs);
+}
+
+function sayStarted(d: Draft): void {
+  if (d.s.started) return;
+  const ready = new Set<number>();
+  for (const w of d.workers) if (w.phase === 'ready') ready.add(w.slot);
+  for (let slot = 0; slot < d.s.desired; slot++) if (!ready.has(slot)) return;
+  d.s.started = true;
+  const afterMs = d.now - d.s.committedAtMs;
+  d.log('info', { what: 'started', generation: d.s.generation, workers: d.s.desired, afterMs });
+  d.commands.push({ type: 'started' });
+}
