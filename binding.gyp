@@ -6,7 +6,7 @@
       "sources": [
         "<!@(cat native/sources.txt)",
         "native/addon.cc",
-        "<!@(ls native/bind/*_bind.cc)"
+        "<!@(ls native/bind/*.cc)"
       ],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",

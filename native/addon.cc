@@ -2,7 +2,17 @@
 #include "bind/bind.h"
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  prefork::InitChannel(env, exports);
+  prefork::InitDaemon(env, exports);
+  prefork::InitFds(env, exports);
+  prefork::InitFeatures(env, exports);
   prefork::InitForkserver(env, exports);
+  prefork::InitPoller(env, exports);
+  prefork::InitReap(env, exports);
+  prefork::InitShm(env, exports);
+  prefork::InitSignals(env, exports);
+  prefork::InitSockets(env, exports);
+  prefork::InitSpawn(env, exports);
   return exports;
 }
 

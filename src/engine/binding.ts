@@ -26,7 +26,7 @@ export interface NativeWaitResult {
   rusage: Rusage;
 }
 
-/** One resource limit: [soft, hard]; -1 is RLIM_INFINITY. */
+/** By name as in prlimit(1), lower case ('nofile', 'core', 'as', …): [soft, hard]; -1 is RLIM_INFINITY. An unknown name is a TypeError. */
 export type Rlimits = Readonly<Record<string, readonly [number, number]>>;
 
 export interface NativeSpawnSpec {
@@ -85,7 +85,7 @@ export interface NativeMessage {
 
 /** One epoll instance watched by the event loop with one uv_poll handle: `onEvents` gets ids, at most 256 a call. */
 export interface NativePoller {
-  /** id: 0 ≤ id ≤ 2^53-1. EPOLLIN, level-triggered. */
+  /** id: 0 ≤ id ≤ 2^53-1. EPOLLIN, level-triggered. One call's ids were read together: one may have been removed by the handling of another before it. */
   add(fd: number, id: number): OrErrno;
   remove(fd: number): OrErrno;
   ref(): void;
@@ -102,16 +102,24 @@ export interface Binding {
   wait3(noHang: boolean, any: boolean): NativeWaitResult | null | undefined | number;
   /** waitid(P_ALL, WSTOPPED | WCONTINUED | WNOHANG), one at a time; takes no exit away. null: nothing */
   waitStopped(): { pid: number; signal: number; stopped: boolean } | null;
+  /** counts a child that another process made (clone with CLONE_PARENT, or before an execve) among this addon's own, for wait3 and adoptedChildren */
+  registerChild(pid: number): void;
   pidfdOpen(pid: number): OrErrno;
   pidfdSendSignal(pidfd: number, signal: number): OrErrno;
   kill(pid: number, signal: number): OrErrno;
   /** pids of children that neither this addon nor libuv started (adopted as pid 1 or subreaper) */
   adoptedChildren(): number[] | number;
   setsid(): OrErrno;
-  /** double fork with setsid; returns only in the daemon. keep: descriptors 0 to 2 are redirected as given (fd numbers) or to /dev/null (-1). Before any thread matters: calls fork(2) then re-executes `file` with args: see native/sys/daemon.h */
-  daemonize(spec: { file: string; args: readonly string[]; env: readonly string[]; cwd?: string; stdio: readonly [number, number, number]; fds: readonly (readonly [number, number])[] }): NativeSpawnResult;
+  /** double fork with setsid (implied: setsid, setpgid and deathSignal are refused with −EINVAL), then exec: returns in the caller, with the daemon's pid and a pidfd that stands for it. stdio: descriptors for 0 to 2, -1 is /dev/null. See native/sys/daemon.h */
+  daemonize(spec: NativeSpawnSpec & { stdio: readonly [number, number, number] }): NativeSpawnResult;
   /** execve(2) in this process; returns only on failure (−errno). fds: descriptors to clear FD_CLOEXEC on; blocked: signals left blocked over the exec */
-  execve(file: string, args: readonly string[], env: readonly string[], fds: readonly number[], blocked: readonly number[]): OrErrno;
+  execve(
+    file: string,
+    args: readonly string[],
+    env: readonly string[],
+    fds: readonly number[],
+    blocked: readonly number[],
+  ): OrErrno;
   prctlSubreaper(on: boolean): OrErrno;
   /** how: 0 block, 1 unblock, 2 set. Returns the former mask as a list, or −errno */
   sigprocmask(how: number, signals: readonly number[]): number[] | number;
@@ -145,7 +153,15 @@ export interface Binding {
   createPoller(onEvents: (ids: number[]) => void): NativePoller | number;
 
   // --- facts
-  features(): { pidfd: boolean; waitidPidfd: boolean; closeRange: boolean; memfd: boolean; platform: string; libc: string; addonVersion: string };
+  features(): {
+    pidfd: boolean;
+    waitidPidfd: boolean;
+    closeRange: boolean;
+    memfd: boolean;
+    platform: string;
+    libc: string;
+    addonVersion: string;
+  };
 }
 
 export interface BindingLoad {
