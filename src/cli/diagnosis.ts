@@ -1,0 +1,160 @@
+/** The facts that `prefork doctor` prints, as data. */
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism, release } from 'node:os';
+import { type Binding, loadBinding } from '../engine/binding';
+import type { Capabilities } from '../engine/engine';
+import { JsEngine } from '../engine/js';
+import { NativeEngine } from '../engine/native';
+import { addonAdvice } from '../options/addon-advice';
+import { MAX_WORKERS } from '../options/schema';
+import { version } from './version';
+
+/** Something that works here or does not. */
+export interface Fact {
+  readonly name: string;
+  /** null: not known */
+  readonly works: boolean | null;
+  readonly doc: string;
+  /** why it does not work; null when it does */
+  readonly reason: string | null;
+}
+
+export interface Diagnosis {
+  readonly prefork: string;
+  readonly engine: 'native' | 'js';
+  readonly node: { readonly version: string; readonly path: string; readonly napi: string };
+  readonly system: {
+    readonly platform: string;
+    readonly arch: string;
+    readonly kernel: string;
+    readonly libc: string;
+  };
+  readonly addon: {
+    readonly loaded: boolean;
+    readonly version: string | null;
+    readonly reason: string | null;
+    readonly advice: string | null;
+  };
+  readonly features: readonly Fact[];
+  readonly capabilities: readonly Fact[];
+  readonly limits: {
+    readonly cpus: number;
+    readonly maxWorkers: number;
+    readonly openFiles: number | null;
+    readonly somaxconn: number | null;
+  };
+}
+
+const CAPABILITY_DOCS: Readonly<Record<keyof Capabilities, string>> = {
+  rusage: 'CPU time and memory of each ended worker',
+  parentDeathSignal: 'workers end with a killed manager, even blocked ones',
+  listenPid: 'LISTEN_PID for programs written for systemd',
+  flock: 'locked pid file',
+  childCredentials: '--user and --group',
+  childLimits: '--umask, and resource limits of workers',
+  managerUpgrade: 'the manager replaces itself on USR2',
+  sdNotify: 'readiness and watchdog messages to systemd',
+  peerCredentials: 'who speaks on the control socket is known',
+  stopEvents: 'stopped (SIGSTOP) workers are noticed',
+  reusePort: '--reuse-port',
+  udp: '--bind udp:…',
+  fork: 'workers forked from a loaded program',
+  scoreboard: 'shared memory between manager and workers',
+};
+
+const FEATURE_DOCS = {
+  pidfd: ['process descriptors, pidfd_open(2)', 'Linux 5.3'],
+  waitidPidfd: ['waiting by process descriptor, waitid(2) P_PIDFD', 'Linux 5.4'],
+  closeRange: ['closing descriptors in one call, close_range(2)', 'Linux 5.9'],
+  memfd: ['sealed memory, memfd_create(2)', 'Linux 3.17'],
+} as const;
+
+/** Looks at this process and machine; starts nothing. */
+export function diagnose(env: NodeJS.ProcessEnv = process.env): Diagnosis {
+  const { binding, reason } = loadBinding();
+  return {
+    prefork: version(),
+    engine: binding ? 'native' : 'js',
+    node: { version: process.versions.node, path: process.execPath, napi: process.versions.napi ?? 'none' },
+    system: { platform: process.platform, arch: process.arch, kernel: release(), libc: libc() },
+    addon: {
+      loaded: binding !== null,
+      version: binding?.features().addonVersion ?? null,
+      reason,
+      advice: binding ? null : addonAdvice(env),
+    },
+    features: features(binding),
+    capabilities: capabilities(binding),
+    limits: {
+      cpus: availableParallelism(),
+      maxWorkers: MAX_WORKERS,
+      openFiles: openFilesLimit(),
+      somaxconn: readNumber('/proc/sys/net/core/somaxconn'),
+    },
+  };
+}
+
+function features(binding: Binding | null): Fact[] {
+  const found = binding?.features();
+  return Object.entries(FEATURE_DOCS).map(([name, [doc, since]]) => {
+    const works = found?.[name as keyof typeof FEATURE_DOCS] ?? null;
+    const reason = found
+      ? `not in this kernel, or not allowed here; it came with ${since}`
+      : 'not known without the addon';
+    return { name, works, doc, reason: works ? null : reason };
+  });
+}
+
+function capabilities(binding: Binding | null): Fact[] {
+  const engine = binding ? new NativeEngine(binding) : new JsEngine();
+  const found = engine.capabilities;
+  engine.close();
+  return Object.entries(CAPABILITY_DOCS).map(([name, doc]) => {
+    const missing = found[name as keyof Capabilities] ? null : missingBecause(binding);
+    const reason = name === 'fork' && missing === null ? forkProblem(binding) : missing;
+    return { name, works: reason === null, doc, reason };
+  });
+}
+
+function missingBecause(binding: Binding | null): string {
+  return binding ? `not on ${process.platform}` : 'needs the addon';
+}
+
+/** fork() of a running Node.js takes a C library that can be told to leave its locks alone. */
+function forkProblem(binding: Binding | null): string | null {
+  return binding && !('fork' in binding) ? 'this addon has no fork' : null;
+}
+
+/** `glibc 2.36`, or `musl`. */
+function libc(): string {
+  if (process.platform !== 'linux') {
+    return 'system C library';
+  }
+  const musl = ['x86_64', 'aarch64'].find((arch) => existsSync(`/lib/ld-musl-${arch}.so.1`));
+  const report = process.report as typeof process.report & { excludeNetwork?: boolean };
+  report.excludeNetwork = true;
+  const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime
+    ? `glibc ${header.glibcVersionRuntime}`
+    : musl
+      ? 'musl'
+      : 'unknown C library';
+}
+
+/** The soft limit that this process has; Node raises it to the hard one when it starts. */
+function openFilesLimit(): number | null {
+  try {
+    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+    return soft === undefined ? null : Number(soft);
+  } catch {
+    return null;
+  }
+}
+
+function readNumber(file: string): number | null {
+  try {
+    return Number(readFileSync(file, 'utf8'));
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+/** The `prefork` command: one file a subcommand, and one line for whatever goes wrong. */
+import { Command, CommanderError } from 'commander';
+import { exitCodes, PreforkError, preforkError } from '../errors';
+import { addDoctor } from './doctor';
+import { helpConfiguration, outputConfiguration } from './help';
+import { addRun } from './run';
+import { checkHelpTopic, usageProblem } from './usage';
+import { version } from './version';
+
+const AFTER_HELP = `
+Examples:
+  prefork run server.js                         a worker for each CPU, on whatever it listens on
+  prefork run -w 4 -b 8080 server.js --debug    what follows the entry is the program's
+  prefork run --native -b unix:/run/app.sock server.js
+  prefork doctor                                what works on this machine, and what not and why
+
+prefork help <command> tells all about a command.`;
+
+function makeProgram(): Command {
+  const program = new Command('prefork')
+    .usage('<command> [options]')
+    .description('Keeps worker processes serving on sockets that it owns, whatever happens to one of them.')
+    .version(version(), '-v, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'tell all about a command')
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput(outputConfiguration)
+    .configureHelp(helpConfiguration)
+    .addHelpText('after', AFTER_HELP);
+  addRun(program);
+  addDoctor(program);
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = makeProgram();
+  try {
+    checkHelpTopic(program, argv);
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) {
+      fail(error);
+    } else if (error.code === 'commander.help' && error.exitCode !== 0) {
+      process.exitCode = exitCodes.unusable;
+    } else if (error.exitCode !== 0) {
+      fail(preforkError('ERR_PREFORK_USAGE', { problem: usageProblem(error, program, argv) }));
+    }
+  }
+}
+
+/** One line for what users can change; the stack for what is a mistake of ours. */
+function fail(error: unknown): void {
+  if (error instanceof PreforkError) {
+    process.stderr.write(`prefork: ${error.message} [${error.code}]\n`);
+    process.exitCode = error.exitCode;
+  } else {
+    process.stderr.write(
+      `prefork: unexpected error: ${error instanceof Error ? error.stack : String(error)}\n`,
+    );
+    process.exitCode = exitCodes.unusable;
+  }
+}
+
+void main(process.argv.slice(2));

@@ -1,0 +1,16 @@
+/** Public entry point `prefork`. Light: a configuration file imports it. */
+import type { PreforkOptions } from './options/schema';
+
+export type { PreforkErrorCode } from './errors';
+export { exitCodes, PreforkError } from './errors';
+export type { PreforkOptions } from './options/schema';
+
+/**
+ * For `prefork.config.ts` and `.js`: gives an editor the types, and returns its argument unchanged.
+ *
+ *     import { defineConfig } from 'prefork';
+ *     export default defineConfig({ workers: 4, bind: 8080, gracefulTimeout: '1m' });
+ */
+export function defineConfig(options: PreforkOptions): PreforkOptions {
+  return options;
+}

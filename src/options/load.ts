@@ -1,0 +1,129 @@
+/** From what was asked for to options that can be run: sources merged, then everything checked that can be before a start. */
+import { realpathSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { isatty } from 'node:tty';
+import { PreforkError } from '../errors';
+import type { Address } from './address';
+import { Checks, type EngineChoice, resolvePaths } from './checks';
+import { findConfigFile, loadConfigFile } from './config-file';
+import type { Credentials } from './credentials';
+import { resolveEntry } from './entry';
+import { checkNodeArgs } from './node-args';
+import type { NormalisedOptions } from './schema';
+import { defaults, fromCommandLine, fromConfig, fromEnvironment, type GivenOptions } from './sources';
+
+/** What was asked for, in plain JSON: kept for a reload, which reads everything else again. */
+export interface Invocation {
+  readonly given: GivenOptions;
+  /** as written */
+  readonly entry: string;
+  readonly args: readonly string[];
+  /** the directory it was asked in, by the name that the shell has for it (symbolic links kept) */
+  readonly cwd: string;
+}
+
+/** Everything that a manager needs to know. Paths are absolute. */
+export interface RunOptions
+  extends Omit<
+      NormalisedOptions,
+      'native' | 'user' | 'group' | 'config' | 'chdir' | 'logFormat' | 'bind' | 'nodeArgs'
+    >,
+    EngineChoice {
+  readonly bind: readonly Address[];
+  readonly nodeArgs: readonly string[];
+  readonly logFormat: 'pretty' | 'json';
+  /** the program, symbolic links resolved */
+  readonly entry: string;
+  readonly args: readonly string[];
+  /** working directory of the workers, symbolic links resolved */
+  readonly cwd: string;
+  /** of the workers; null: as the manager's */
+  readonly credentials: Credentials | null;
+  /** the configuration file that was read, or null */
+  readonly configFile: string | null;
+  /** for {@link loadRunOptions} at a reload */
+  readonly invocation: Invocation;
+}
+
+/** The directory of a new invocation: `PWD` where it names the working directory, since a shell keeps the links in it. */
+export function logicalCwd(env: NodeJS.ProcessEnv, cwd: string): string {
+  try {
+    return env.PWD?.startsWith('/') && realpathSync(env.PWD) === realpathSync(cwd) ? resolve(env.PWD) : cwd;
+  } catch {
+    return cwd;
+  }
+}
+
+/**
+ * Reads and checks the options of an invocation: command line, then configuration file, then `PREFORK_*`
+ * variables, then defaults. Used at the start and at each reload; files, links and accounts are read anew each time.
+ * Resolves to a {@link PreforkError} where something is unusable; starts nothing that outlives it.
+ */
+export async function loadRunOptions(
+  invocation: Invocation,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<RunOptions | PreforkError> {
+  try {
+    return await load(invocation, env);
+  } catch (error) {
+    if (error instanceof PreforkError) {
+      return error;
+    }
+    throw error;
+  }
+}
+
+async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<RunOptions> {
+  const { sources, configFile, base } = await gather(invocation, env);
+  const merged: NormalisedOptions = Object.assign(
+    defaults(),
+    ...sources.map((source) => source.values).reverse(),
+  );
+  const checks = new Checks(sources);
+  checks.directory('chdir', base);
+  const cwd = realpathSync(base);
+  const paths = resolvePaths(merged, base);
+  checks.conflicts(merged);
+  checks.paths(paths, merged);
+  const bind = merged.bind?.map((address) => checks.address(address, base)) ?? [];
+  checks.duplicates(bind);
+  const { engine, engineReason } = checks.engine(merged, bind, env);
+  const credentials = checks.credentials(merged);
+  const entry = resolveEntry(invocation.entry, base);
+  await checkNodeArgs(merged.nodeArgs ?? [], checks.where('nodeArgs'), env);
+  const { native: _n, user: _u, group: _g, config: _c, chdir: _d, ...options } = merged;
+  return {
+    ...options,
+    ...paths,
+    bind,
+    nodeArgs: merged.nodeArgs ?? [],
+    logFormat: merged.logFormat ?? (paths.logFile === null && isatty(2) ? 'pretty' : 'json'),
+    engine,
+    engineReason,
+    entry,
+    args: invocation.args,
+    cwd,
+    credentials,
+    configFile,
+    invocation,
+  };
+}
+
+/** The sources, strongest first, and the directory that relative paths start from. */
+async function gather(invocation: Invocation, env: NodeJS.ProcessEnv) {
+  const line = fromCommandLine(invocation.given);
+  const environment = fromEnvironment(env);
+  const chdir = line.values.chdir ?? environment.values.chdir ?? null;
+  const base = resolve(invocation.cwd, chdir ?? '.');
+  const named = line.values.config ?? environment.values.config ?? null;
+  const configFile = named === null ? findConfigFile(base) : resolve(base, named);
+  if (configFile === null) {
+    return { sources: [line, environment], configFile, base };
+  }
+  const file = fromConfig(await loadConfigFile(configFile, base, env), configFile);
+  const moved =
+    line.values.chdir === undefined && file.values.chdir
+      ? resolve(dirname(configFile), file.values.chdir)
+      : base;
+  return { sources: [line, file, environment], configFile, base: moved };
+}
