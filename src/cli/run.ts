@@ -63,6 +63,6 @@ async function startRun(run: Command, entry: string, args: readonly string[]): P
   if (options instanceof PreforkError) {
     throw options;
   }
-  const { runManager } = require('../manager/manager') as ManagerModule;
+  const { runManager } = require('../manager/run') as ManagerModule;
   return runManager(options);
 }

@@ -78,7 +78,11 @@ export interface WorkerHandle {
   readonly pid: number;
 }
 
-export type SpawnResult = { handle: WorkerHandle } | { errno: number; code: string; step: string };
+/** `pending`: a `spawned` or `spawnFailed` event will tell (a forkserver, or the js engine's late errors). */
+export type SpawnResult =
+  | { handle: WorkerHandle }
+  | { pending: true }
+  | { errno: number; code: string; step: string };
 
 /** How a worker ended. `status` is the raw wait status. */
 export interface ExitReport {
@@ -91,6 +95,8 @@ export interface ExitReport {
 }
 
 export type EngineEvent =
+  | { type: 'spawned'; workerId: number; handle: WorkerHandle }
+  | { type: 'spawnFailed'; workerId: number; errno: number; code: string; step: string }
   | ({ type: 'exited' } & ExitReport)
   | { type: 'message'; workerId: number; message: unknown }
   | { type: 'channelClosed'; workerId: number }
@@ -104,9 +110,10 @@ export interface Engine {
   signal(worker: WorkerHandle, signal: Signal): 'sent' | 'gone';
   /** A message to the worker, with a listener handed over where `listener` is given. false: the worker is gone or its queue is full. */
   send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean;
-  listen(spec: ListenSpec): ListenResult;
+  /** Opens a socket. A promise where the engine can only try asynchronously. */
+  listen(spec: ListenSpec): ListenResult | Promise<ListenResult>;
   closeListener(listener: EngineListener): void;
-  /** Resolves with at least one event, or with none when `deadlineMs` (of `performance.now()`, Infinity for none) has passed or `wake()` was called. */
+  /** Resolves with at least one event, or with none when `deadlineMs` (of `nowMs()`, Infinity for none) has passed or `wake()` was called. */
   wait(deadlineMs: number): Promise<readonly EngineEvent[]>;
   /** Ends the current wait. */
   wake(): void;

@@ -5,7 +5,8 @@
  */
 import { isatty } from 'node:tty';
 import type { Level, Logger } from 'pino';
-import { describe, preforkError } from '../errors';
+import { describeErrno, preforkError } from '../errors';
+import { LogSink } from './log-sink';
 
 /** What lines are about; the same names in every line. Others are fine. */
 export interface LogFields {
@@ -38,33 +39,12 @@ export interface LogSettings {
   readonly destination: number | string;
 }
 
-/** Permission bits of a new log file, before the umask. */
-const LOG_FILE_MODE = 0o640;
-/** 1 MiB: kept at most while the destination does not take lines; above that they are dropped. */
-const MAX_HELD_BYTES = 1_048_576;
-/** Tries of 100 ms to write to a pipe that is full and does not block, before the line is held for the next one. */
-const MAX_BUSY_TRIES = 10;
-
 /** Opens the log. Throws `ERR_PREFORK_PATH` when the file cannot be opened. */
 export function createLog({ format, level, destination }: LogSettings): Log {
   const pino = require('pino') as typeof import('pino');
-  let busyTries = 0;
-  const file = openDestination(
-    () =>
-      pino.destination({
-        dest: destination,
-        sync: true,
-        append: true,
-        mode: LOG_FILE_MODE,
-        maxLength: MAX_HELD_BYTES,
-        retryEAGAIN: () => ++busyTries % MAX_BUSY_TRIES !== 0,
-      }) as Destination,
-    destination,
-  );
-  // A full disk or a reader that left must not end the manager; held lines follow when writing works again.
-  file.on('error', () => {});
-  const print = format === 'pretty' ? prettyPrinter(file.fd) : null;
-  const stream = print === null ? file : { write: (line: string) => void file.write(print(line)) };
+  const sink = openSink(destination);
+  const print = format === 'pretty' ? prettyPrinter(sink.fd) : null;
+  const stream = print === null ? sink : { write: (line: string) => sink.write(print(line)) };
   const logger = pino.pino(
     {
       level,
@@ -74,17 +54,19 @@ export function createLog({ format, level, destination }: LogSettings): Log {
     },
     stream,
   );
-  return withReopen(logger, file);
+  return toLog(logger, sink);
 }
 
-/** The types of sonic-boom leave `fd` out. */
-type Destination = ReturnType<typeof import('pino').destination> & { readonly fd: number };
-
-function withReopen(logger: Logger, file: Destination): Log {
+function toLog(logger: Logger, sink: LogSink): Log {
   const write =
     (level: Level): Write =>
-    (fields, message) =>
+    (fields, message) => {
       logger[level](fields, message);
+      const lines = sink.takeLost();
+      if (lines > 0) {
+        logger.warn({ lines }, 'log lines were lost, since they could not be written');
+      }
+    };
   return {
     trace: write('trace'),
     debug: write('debug'),
@@ -94,39 +76,51 @@ function withReopen(logger: Logger, file: Destination): Log {
     fatal: write('fatal'),
     reopen() {
       try {
-        file.reopen();
+        sink.reopen();
       } catch (err) {
         logger.error({ err }, 'cannot reopen the log file; the old one is kept');
       }
     },
     get fd() {
-      return file.fd;
+      return sink.fd;
     },
   };
 }
 
-function openDestination(open: () => Destination, destination: number | string): Destination {
+function openSink(destination: number | string): LogSink {
   try {
-    return open();
+    return new LogSink(destination);
   } catch (error) {
     const path = String(destination);
-    throw preforkError('ERR_PREFORK_PATH', { where: '--log-file', path, problem: describe(error) }, error);
+    throw preforkError(
+      'ERR_PREFORK_PATH',
+      { where: '--log-file', path, problem: describeErrno(error) },
+      error,
+    );
   }
 }
 
-/** `10:04:05.123 INFO  worker ready  slot=0 pid=4711 generation=1`; colours only on a terminal. */
+/** `[10:04:05.123] INFO: worker ready  slot=0 pid=4711 generation=1`; colours only on a terminal. */
 function prettyPrinter(fd: number): (line: string) => string {
   const { prettyFactory } = require('pino-pretty') as typeof import('pino-pretty');
-  return prettyFactory({
+  const print = prettyFactory({
     colorize: isatty(fd) && !process.env.NO_COLOR,
     translateTime: 'SYS:HH:MM:ss.l',
     hideObject: true,
     messageFormat: (line, messageKey, _levelLabel, { colors }) => {
-      const { level: _level, time: _time, [messageKey]: message, ...fields } = line;
-      const pairs = Object.entries(fields).map(([name, value]) => `${name}=${inOneLine(value)}`);
-      return pairs.length === 0 ? String(message) : `${message}  ${colors.dim(pairs.join(' '))}`;
+      const pairs = Object.entries(line.fields as object).map(
+        ([name, value]) => `${name}=${inOneLine(value)}`,
+      );
+      return pairs.length === 0
+        ? String(line[messageKey])
+        : `${line[messageKey]}  ${colors.dim(pairs.join(' '))}`;
     },
   });
+  return (line) => {
+    // In a place of their own, since pino-pretty would take a worker's pid for that of the process that logs.
+    const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
+    return print({ level, time, msg, fields });
+  };
 }
 
 /** Words as they are, everything else as JSON; of an error its message. */

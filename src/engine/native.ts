@@ -1,0 +1,257 @@
+/** The engine over the addon: children by clone and pidfd, messages over SOCK_SEQPACKET, one epoll instance for all. */
+import { MAX_MESSAGE_BYTES } from '../worker/protocol';
+import type { Binding, NativePoller } from './binding';
+import type {
+  Capabilities,
+  Engine,
+  EngineEvent,
+  EngineListener,
+  ListenResult,
+  ListenSpec,
+  Signal,
+  SpawnResult,
+  SpawnSpec,
+  WorkerHandle,
+} from './engine';
+import { decodeStatus, errnoCode, errnoNumber, signalNumber } from './errno';
+import { EventQueue } from './events';
+
+/** Descriptor number of the channel in a worker comes after its listeners. */
+const FIRST_INHERITED_FD = 3;
+/** Packets taken from one worker before the others have their turn. */
+const MAX_PACKETS_A_TURN = 64;
+
+interface Child extends WorkerHandle {
+  /** −1 on kernels without pidfd_open(2) */
+  pidfd: number;
+  /** −1: none, or closed by the worker */
+  channel: number;
+}
+
+export class NativeEngine implements Engine {
+  readonly name = 'native';
+  readonly capabilities: Capabilities;
+  readonly #binding: Binding;
+  readonly #poller: NativePoller;
+  readonly #queue = new EventQueue();
+  /** by worker id */
+  readonly #children = new Map<number, Child>();
+  readonly #byPid = new Map<number, Child>();
+  readonly #onSigchld = (): void => this.#collectWithoutPidfd();
+
+  constructor(binding: Binding) {
+    this.#binding = binding;
+    const linux = binding.features().platform === 'linux';
+    this.capabilities = {
+      rusage: true,
+      parentDeathSignal: linux,
+      listenPid: true,
+      flock: true,
+      childCredentials: true,
+      childLimits: true,
+      managerUpgrade: linux,
+      sdNotify: linux,
+      peerCredentials: true,
+      stopEvents: true,
+      reusePort: true,
+      udp: true,
+      fork: linux,
+      scoreboard: linux,
+    };
+    const poller = binding.createPoller((ids) => this.#onReadable(ids));
+    if (typeof poller === 'number') throw new Error(`cannot create an epoll instance: ${errnoCode(poller)}`);
+    this.#poller = poller;
+    process.on('SIGCHLD', this.#onSigchld);
+  }
+
+  spawn(spec: SpawnSpec): SpawnResult {
+    const pair = spec.channel ? this.#binding.channelPair() : null;
+    if (typeof pair === 'number') return failure(pair, 'socketpair');
+    const [ours, theirs] = pair ?? [-1, -1];
+    const channelFd = FIRST_INHERITED_FD + spec.inherit.length;
+    const env = environment(spec.env, spec.channel ? channelFd : null);
+    const result = this.#binding.spawn({
+      file: spec.file,
+      args: spec.args,
+      env,
+      fds: placement(spec, theirs, channelFd),
+      setsid: spec.setsid,
+      ...(spec.cwd !== undefined && { cwd: spec.cwd }),
+      ...(spec.umask !== undefined && { umask: spec.umask }),
+      ...(spec.uid !== undefined && { uid: spec.uid }),
+      ...(spec.gid !== undefined && { gid: spec.gid }),
+      ...(spec.groups !== undefined && { groups: spec.groups }),
+      ...(spec.noNewPrivs !== undefined && { noNewPrivs: spec.noNewPrivs }),
+      deathSignal: spec.dieWithManager ? signalNumber('SIGKILL') : 0,
+    });
+    if (theirs >= 0) this.#binding.close(theirs);
+    if ('errno' in result) {
+      if (ours >= 0) this.#binding.close(ours);
+      return failure(result.errno, result.step);
+    }
+    return { handle: this.#watch(spec.workerId, result.pid, result.pidfd, ours) };
+  }
+
+  /** Takes over a child that this process has already: one that a forkserver forked, or from before an upgrade. */
+  adopt(workerId: number, pid: number, pidfd: number, channel: number): WorkerHandle {
+    return this.#watch(workerId, pid, pidfd, channel);
+  }
+
+  #watch(workerId: number, pid: number, pidfd: number, channel: number): Child {
+    const child: Child = { workerId, pid, pidfd, channel };
+    this.#children.set(workerId, child);
+    this.#byPid.set(pid, child);
+    if (pidfd >= 0) this.#poller.add(pidfd, workerId * 2);
+    if (channel >= 0) this.#poller.add(channel, workerId * 2 + 1);
+    return child;
+  }
+
+  signal(worker: WorkerHandle, signal: Signal): 'sent' | 'gone' {
+    const child = this.#children.get(worker.workerId);
+    if (child === undefined) return 'gone';
+    const number = signalNumber(signal);
+    // Unreaped, so that even without a pidfd the pid cannot be anybody else's.
+    const result =
+      child.pidfd >= 0
+        ? this.#binding.pidfdSendSignal(child.pidfd, number)
+        : this.#binding.kill(child.pid, number);
+    return result >= 0 ? 'sent' : 'gone';
+  }
+
+  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean {
+    const child = this.#children.get(worker.workerId);
+    if (child === undefined || child.channel < 0) return false;
+    const data = Buffer.from(JSON.stringify(message));
+    if (data.length > MAX_MESSAGE_BYTES) return false;
+    return this.#binding.sendMessage(child.channel, data, listener ? [listener.fd] : []) >= 0;
+  }
+
+  listen(spec: ListenSpec): ListenResult {
+    const fd = this.#binding.listen(spec);
+    if (fd < 0) return { errno: fd, code: errnoCode(fd) };
+    return this.adoptListener(fd);
+  }
+
+  /** A listener over a descriptor that is open already. */
+  adoptListener(fd: number): ListenResult {
+    const name = this.#binding.sockname(fd);
+    if (typeof name === 'number') return { errno: name, code: errnoCode(name) };
+    return { listener: { fd, address: name.address, port: name.port } };
+  }
+
+  closeListener(listener: EngineListener): void {
+    this.#binding.close(listener.fd);
+  }
+
+  wait(deadlineMs: number): Promise<readonly EngineEvent[]> {
+    return this.#queue.wait(deadlineMs);
+  }
+
+  wake(): void {
+    this.#queue.wake();
+  }
+
+  close(): void {
+    process.off('SIGCHLD', this.#onSigchld);
+    for (const child of this.#children.values()) this.#release(child);
+    this.#children.clear();
+    this.#byPid.clear();
+    this.#poller.close();
+  }
+
+  #onReadable(ids: readonly number[]): void {
+    for (const id of ids) {
+      const child = this.#children.get(Math.floor(id / 2));
+      if (child === undefined) continue;
+      if (id % 2 === 0) this.#reap(child);
+      else this.#receive(child, MAX_PACKETS_A_TURN);
+    }
+  }
+
+  #reap(child: Child): void {
+    const result = this.#binding.waitpid(child.pid, child.pidfd, true);
+    if (result === null) return;
+    // What it said last comes before its end.
+    this.#receive(child, Number.POSITIVE_INFINITY);
+    this.#release(child);
+    this.#children.delete(child.workerId);
+    this.#byPid.delete(child.pid);
+    const known = typeof result === 'object';
+    // No such child: somebody else in this process collected it, and the status went with it.
+    const status = known ? result.status : 0xff00;
+    const rusage = known ? result.rusage : null;
+    const { workerId, pid } = child;
+    this.#queue.push({ type: 'exited', workerId, pid, status, ...decodeStatus(status), rusage });
+  }
+
+  #receive(child: Child, limit: number): void {
+    for (let count = 0; count < limit && child.channel >= 0; count++) {
+      const packet = this.#binding.recvMessage(child.channel, MAX_MESSAGE_BYTES, 0);
+      if (typeof packet === 'number') {
+        if (packet === -11 || packet === errnoNumber('EINTR')) return;
+        this.#closeChannel(child);
+        this.#queue.push({ type: 'channelClosed', workerId: child.workerId });
+        return;
+      }
+      // A worker has nothing to hand over.
+      for (const fd of packet.fds) this.#binding.close(fd);
+      const message = parse(packet.data);
+      if (message !== undefined) this.#queue.push({ type: 'message', workerId: child.workerId, message });
+    }
+  }
+
+  /** SIGCHLD: stops and continues, which no pidfd tells, and the exits of children that have no pidfd. */
+  #collectWithoutPidfd(): void {
+    for (;;) {
+      const change = this.#binding.waitStopped();
+      if (change === null) break;
+      const child = this.#byPid.get(change.pid);
+      if (child === undefined) continue;
+      this.#queue.push({ type: change.stopped ? 'stopped' : 'continued', workerId: child.workerId });
+    }
+    for (const child of [...this.#children.values()]) if (child.pidfd < 0) this.#reap(child);
+  }
+
+  #closeChannel(child: Child): void {
+    if (child.channel < 0) return;
+    this.#poller.remove(child.channel);
+    this.#binding.close(child.channel);
+    child.channel = -1;
+  }
+
+  #release(child: Child): void {
+    this.#closeChannel(child);
+    if (child.pidfd < 0) return;
+    this.#poller.remove(child.pidfd);
+    this.#binding.close(child.pidfd);
+    child.pidfd = -1;
+  }
+}
+
+function failure(errno: number, step: string): SpawnResult {
+  return { errno, code: errnoCode(errno), step };
+}
+
+function environment(env: Readonly<Record<string, string>>, channelFd: number | null): string[] {
+  const lines = Object.entries(env).map(([key, value]) => `${key}=${value}`);
+  if (channelFd !== null) lines.push(`PREFORK_CHANNEL=fd:${channelFd}`);
+  return lines;
+}
+
+function placement(spec: SpawnSpec, channel: number, channelFd: number): (readonly [number, number])[] {
+  const fds: (readonly [number, number])[] = [];
+  for (const [number, fd] of spec.stdio.entries()) if (fd >= 0) fds.push([fd, number]);
+  for (const [index, fd] of spec.inherit.entries()) fds.push([fd, FIRST_INHERITED_FD + index]);
+  if (channel >= 0) fds.push([channel, channelFd]);
+  if (spec.place) fds.push(...spec.place);
+  return fds;
+}
+
+/** undefined: not JSON; a worker's nonsense is its own affair. */
+function parse(data: Buffer): unknown {
+  try {
+    return JSON.parse(data.toString());
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,89 @@
+/** How the workers of one generation are started: read once when the generation begins, and kept for its respawns. */
+import type { Capabilities, SpawnSpec } from '../engine/engine';
+import type { Credentials } from '../options/credentials';
+import type { WorkerBoot } from '../worker/protocol';
+import { starterName } from './addresses';
+import type { Listener, Listeners } from './listeners';
+
+export interface Launch {
+  readonly file: string;
+  /** argv[0] included */
+  readonly args: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
+  readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs'> | null;
+  readonly credentials: Credentials | null;
+  readonly umask: number | null;
+  /** descriptors of the manager for 0, 1 and 2; −1 is /dev/null */
+  readonly stdio: readonly [number, number, number];
+  readonly setsid: boolean;
+  readonly dieWithManager: boolean;
+}
+
+export interface Place {
+  readonly workerId: number;
+  readonly slot: number;
+  readonly generation: number;
+  readonly maxRequests: number;
+}
+
+/** What the engine needs to start that worker. */
+export function spawnSpec(
+  launch: Launch,
+  place: Place,
+  listeners: Listeners,
+  engine: { name: 'native' | 'js'; capabilities: Capabilities },
+): SpawnSpec {
+  const sockets = listeners.bootListeners(place.slot);
+  const env: Record<string, string> = {
+    ...launch.env,
+    ...socketVariables(sockets.listeners, engine.capabilities.listenPid),
+    PREFORK_SLOT: String(place.slot),
+    PREFORK_WORKER_ID: String(place.workerId),
+    PREFORK_GENERATION: String(place.generation),
+    SERVER_STARTER_GENERATION: String(place.generation),
+  };
+  if (launch.hook !== null) {
+    const boot: WorkerBoot = {
+      v: 1,
+      engine: engine.name,
+      listeners: sockets.boot,
+      maxRequests: place.maxRequests,
+      ...launch.hook,
+    };
+    env.PREFORK_WORKER = JSON.stringify(boot);
+  }
+  const { file, args, cwd, stdio, setsid, dieWithManager, credentials, umask } = launch;
+  return {
+    workerId: place.workerId,
+    file,
+    args,
+    env,
+    cwd,
+    inherit: sockets.inherit,
+    channel: launch.hook !== null,
+    stdio,
+    setsid,
+    dieWithManager,
+    ...(credentials !== null && { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups }),
+    ...(umask !== null && { umask }),
+  };
+}
+
+/** SERVER_STARTER_PORT, LISTEN_FDS and its kin, PORT. The first listener is at descriptor 3. */
+function socketVariables(listeners: readonly Listener[], listenPid: boolean): Record<string, string> {
+  const starter = listeners.map((listener, index) => `${starterName(bound(listener))}=${3 + index}`);
+  const env: Record<string, string> = { SERVER_STARTER_PORT: starter.join(';') };
+  if (listeners.length === 0) return env;
+  env.LISTEN_FDS = String(listeners.length);
+  // FDNAMES is a list with colons between.
+  env.LISTEN_FDNAMES = listeners.map(({ key }) => key.replaceAll(':', '_')).join(':');
+  // The addon fills in the pid, which is known only in the child.
+  if (listenPid) env.LISTEN_PID = '';
+  const port = listeners.find((listener) => listener.fromBind && listener.kind === 'tcp');
+  if (port) env.PORT = String(port.boundPort);
+  return env;
+}
+
+const bound = (listener: Listener): Listener => ({ ...listener, port: listener.boundPort });

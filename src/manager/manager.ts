@@ -1,0 +1,336 @@
+/**
+ * The shell around the core: one loop that waits for events, folds them through step(), and does what it says. All
+ * state worth keeping is the core's; here is only what the operating system gave us for it.
+ */
+import type { Command } from '../core/command';
+import type { Event } from '../core/event';
+import { violations } from '../core/invariants';
+import { initialState, type State } from '../core/state';
+import { step } from '../core/step';
+import { nowMs } from '../engine/clock';
+import type { Engine, EngineEvent, WorkerHandle } from '../engine/engine';
+import type { ManagerMessage, WorkerMessage } from '../worker/protocol';
+import { formatSocketAddress } from './addresses';
+import { type Adoptions, adoptionKey, adoptions } from './coverage';
+import { spawnSpec } from './launch';
+import { type ListenRequest, Listeners } from './listeners';
+import type { Log } from './log';
+import { messageOf } from './messages';
+import type { GenerationPlan, Service } from './service';
+import { SignalQueue } from './signal-queue';
+import { StatusFile } from './status-file';
+
+/** Errors of fork(2) and of opening descriptors that pass by themselves. */
+const TRANSIENT = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE']);
+/** Characters of a worker's last words that are kept. */
+const MAX_LAST_WORDS = 4096;
+
+/** What those who embed a manager are told, after it has been done. */
+export interface ManagerObserver {
+  command?(command: Command, state: State): void;
+  engineEvent?(event: EngineEvent, state: State): void;
+}
+
+interface Running {
+  handle: WorkerHandle;
+  lastWords: string | null;
+  generation: number;
+  slot: number;
+}
+
+export interface ManagerDeps {
+  engine: Engine;
+  log: Log;
+  service: Service;
+  listeners: Listeners;
+  observer?: ManagerObserver;
+  /** seed of the jitter; any 32-bit number but 0 */
+  seed?: number;
+  /** reopens the log file (USR1) */
+  reopenLogs?: () => void;
+  /** replaces this process by a new manager (USR2); returns when that failed */
+  upgrade?: (state: State) => Promise<void>;
+}
+
+export class Manager {
+  readonly #deps: ManagerDeps;
+  readonly #engine: Engine;
+  readonly #log: Log;
+  readonly #listeners: Listeners;
+  readonly #signals: SignalQueue;
+  readonly #statusFile: StatusFile | null;
+  readonly #plans = new Map<number, GenerationPlan>();
+  readonly #running = new Map<number, Running>();
+  #inbox: Event[] = [];
+  #state: State;
+  #adoptions: Adoptions = new Map();
+  #exitCode: number | null = null;
+
+  constructor(deps: ManagerDeps) {
+    const { service, engine } = deps;
+    this.#deps = deps;
+    this.#engine = engine;
+    this.#log = deps.log;
+    this.#listeners = deps.listeners;
+    this.#signals = new SignalQueue(() => engine.wake());
+    this.#statusFile = service.statusFile === null ? null : new StatusFile(service.statusFile);
+    this.#state = initialState(service.policy, nowMs(), deps.seed ?? process.pid);
+    this.#plans.set(this.#state.generation, service);
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  get listeners(): Listeners {
+    return this.#listeners;
+  }
+
+  /** Puts an event before the core in the loop's next turn. */
+  post(event: Event): void {
+    this.#inbox.push(event);
+    this.#engine.wake();
+  }
+
+  /** Sends a worker a message of the program's or the manager's; false where it is gone. */
+  send(workerId: number, message: ManagerMessage): boolean {
+    const running = this.#running.get(workerId);
+    return running !== undefined && this.#engine.send(running.handle, message);
+  }
+
+  /** Runs until the last worker has been reaped. The exit code. */
+  async run(): Promise<number> {
+    this.#signals.trap(this.#state.policy.signals);
+    try {
+      this.#inbox.push({ type: 'tick' });
+      for (;;) {
+        this.#drainInbox();
+        this.#coverSlots();
+        if (this.#exitCode !== null) return this.#exitCode;
+        const events = await this.#engine.wait(this.#state.wakeAtMs ?? Number.POSITIVE_INFINITY);
+        for (const event of events) this.#onEngineEvent(event);
+        this.#inbox.push(...this.#signals.take(), { type: 'tick' });
+      }
+    } finally {
+      this.#signals.close();
+      this.#statusFile?.remove();
+    }
+  }
+
+  #drainInbox(): void {
+    for (let event = this.#inbox.shift(); event !== undefined; event = this.#inbox.shift()) {
+      const before = this.#state;
+      const { state, commands } = step(before, event, nowMs());
+      this.#state = state;
+      for (const what of violations(before, event, state, commands)) {
+        this.#log.error({ event }, `invariant violated, please report it: ${what}`);
+      }
+      for (const command of commands) {
+        this.#execute(command);
+        this.#deps.observer?.command?.(command, state);
+      }
+    }
+  }
+
+  // --- commands --------------------------------------------------------------------------------------------------
+
+  #execute(command: Command): void {
+    switch (command.type) {
+      case 'spawn':
+        return this.#spawn(command);
+      case 'signal': {
+        const running = this.#running.get(command.workerId);
+        if (running) this.#engine.signal(running.handle, command.signal);
+        return;
+      }
+      case 'publishStatus':
+        return this.#publishStatus();
+      case 'reloadConfig':
+        void this.#reload(command.generation);
+        return;
+      case 'generationEnded':
+        this.#plans.delete(command.generation);
+        this.#listeners.forgetGeneration(command.generation);
+        return;
+      case 'reopenLogs':
+        return this.#reopenLogs();
+      case 'reexec':
+        void this.#deps.upgrade?.(this.#state);
+        return;
+      case 'log':
+        return this.#write(command);
+      case 'exit':
+        this.#exitCode = command.code;
+        return;
+      case 'started':
+      case 'rolloutEnded':
+        return;
+    }
+  }
+
+  #spawn(place: Extract<Command, { type: 'spawn' }>): void {
+    const { workerId, generation, slot } = place;
+    // Where every spawn is a generation of its own, there is one plan for all.
+    const plan = this.#plans.get(generation) ?? this.#deps.service;
+    const result = this.#engine.spawn(spawnSpec(plan.launch, place, this.#listeners, this.#engine));
+    if ('handle' in result) {
+      this.#onSpawned(workerId, result.handle, generation, slot);
+    } else if ('code' in result) {
+      this.#onSpawnFailed(workerId, result.code, result.step);
+    }
+  }
+
+  #onSpawned(workerId: number, handle: WorkerHandle, generation: number, slot: number): void {
+    this.#running.set(workerId, { handle, lastWords: null, generation, slot });
+    this.#inbox.push({ type: 'spawned', workerId, pid: handle.pid });
+  }
+
+  #onSpawnFailed(workerId: number, code: string, failedStep: string): void {
+    this.#inbox.push({
+      type: 'spawnFailed',
+      workerId,
+      code,
+      step: failedStep,
+      transient: TRANSIENT.has(code),
+    });
+  }
+
+  #publishStatus(): void {
+    try {
+      this.#statusFile?.write(this.#state);
+    } catch (err) {
+      this.#log.error({ err }, 'cannot write the status file');
+    }
+  }
+
+  async #reload(generation: number): Promise<void> {
+    try {
+      const plan = await this.#deps.service.reload();
+      this.#plans.set(generation, plan);
+      this.#signals.trap(plan.policy.signals);
+      this.post({ type: 'configLoaded', generation, policy: plan.policy });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.post({ type: 'configFailed', generation, reason });
+    }
+  }
+
+  #reopenLogs(): void {
+    this.#deps.reopenLogs?.();
+    for (const workerId of this.#running.keys()) this.send(workerId, { type: 'reopenLogs' });
+  }
+
+  #write({ level, entry }: Extract<Command, { type: 'log' }>): void {
+    const { what, ...fields } = entry;
+    this.#log[level]({ event: what, ...(fields as Record<string, unknown>) }, messageOf(entry));
+  }
+
+  // --- events of the engine -----------------------------------------------------------------------------------------
+
+  #onEngineEvent(event: EngineEvent): void {
+    this.#deps.observer?.engineEvent?.(event, this.#state);
+    const { workerId } = event;
+    switch (event.type) {
+      case 'spawned': {
+        const w = this.#state.workers.find(({ id }) => id === workerId);
+        if (w) this.#onSpawned(workerId, event.handle, w.generation, w.slot);
+        return;
+      }
+      case 'spawnFailed':
+        return this.#onSpawnFailed(workerId, event.code, event.step);
+      case 'exited': {
+        const lastWords = this.#running.get(workerId)?.lastWords ?? null;
+        this.#running.delete(workerId);
+        this.#inbox.push({ type: 'exited', workerId, status: event.status, lastWords });
+        return;
+      }
+      case 'stopped':
+      case 'continued':
+        this.#inbox.push({ type: event.type, workerId });
+        return;
+      case 'message':
+        return this.#onMessage(workerId, event.message as WorkerMessage);
+      case 'channelClosed':
+        return;
+    }
+  }
+
+  /** A worker's message is the program's word: of the wrong shape it is passed over. */
+  #onMessage(workerId: number, message: WorkerMessage): void {
+    switch (message?.type) {
+      case 'listen':
+        void this.#onListen(workerId, message);
+        return;
+      case 'listening':
+      case 'unlistening':
+        this.#inbox.push({ type: message.type, workerId, key: String(message.key) });
+        return;
+      case 'ready':
+      case 'draining':
+        this.#inbox.push({ type: message.type, workerId });
+        return;
+      case 'retire':
+        this.#inbox.push({ type: 'retire', workerId, reason: String(message.reason) });
+        return;
+      case 'lastWords': {
+        const running = this.#running.get(workerId);
+        if (running) running.lastWords = String(message.text).slice(-MAX_LAST_WORDS);
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  async #onListen(workerId: number, request: ListenRequest): Promise<void> {
+    const running = this.#running.get(workerId);
+    if (!running) return;
+    const { seq } = request;
+    const result = await this.#listeners.request(request, running.generation);
+    if ('code' in result) {
+      const address = formatSocketAddress(request);
+      this.#engine.send(running.handle, {
+        type: 'listener',
+        seq,
+        key: address,
+        errno: result.errno,
+        code: result.code,
+      });
+      this.post({ type: 'listenFailed', workerId, address, code: result.code });
+      return;
+    }
+    const { listener } = result;
+    const socket = this.#listeners.socketFor(listener, running.slot);
+    const { key, boundPort, boundAddress: address } = listener;
+    const answer: ManagerMessage =
+      socket === null
+        ? { type: 'listener', seq, key, errno: -24, code: 'EMFILE' }
+        : { type: 'listener', seq, key, boundPort, address };
+    this.#engine.send(running.handle, answer, socket ?? undefined);
+  }
+
+  /** With --reuse-port: sees to it that somebody accepts from every slot's socket. */
+  #coverSlots(): void {
+    const sockets = this.#listeners
+      .all()
+      .filter((listener) => listener.perSlot)
+      .flatMap(({ key, sockets: bySlot }) => [...bySlot.keys()].map((slot) => ({ key, slot })));
+    if (sockets.length === 0) return;
+    const before = this.#adoptions;
+    const after =
+      this.#state.phase === 'running' ? adoptions(this.#state, sockets, before) : new Map<string, number>();
+    for (const place of sockets) {
+      const name = adoptionKey(place);
+      const was = before.get(name);
+      const is = after.get(name);
+      if (was === is) continue;
+      const socket = this.#listeners.get(place.key)?.sockets.get(place.slot);
+      const adopter = is === undefined ? undefined : this.#running.get(is);
+      const adopted = adopter && this.#engine.send(adopter.handle, { type: 'adopt', ...place }, socket);
+      // Not delivered: the next turn tries again.
+      if (is !== undefined && !adopted) after.delete(name);
+      if (was !== undefined) this.send(was, { type: 'release', ...place });
+    }
+    this.#adoptions = after;
+  }
+}
