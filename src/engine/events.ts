@@ -29,10 +29,18 @@ export class EventQueue {
       if (this.#events.length > 0 || this.#awake) {
         this.#deliver();
       } else if (Number.isFinite(deadlineMs)) {
-        const delayMs = Math.max(0, Math.ceil(deadlineMs - nowMs()));
-        this.#timer = setTimeout(() => this.wake(), Math.min(delayMs, MAX_DELAY_MS));
+        this.#arm(deadlineMs);
       }
     });
+  }
+
+  /** Node's timers count whole milliseconds of the loop's clock, so that one may fire a little early. */
+  #arm(deadlineMs: number): void {
+    const delayMs = Math.max(0, Math.ceil(deadlineMs - nowMs()));
+    this.#timer = setTimeout(
+      () => (nowMs() < deadlineMs ? this.#arm(deadlineMs) : this.wake()),
+      Math.min(delayMs, MAX_DELAY_MS),
+    );
   }
 
   #deliver(): void {

@@ -23,6 +23,7 @@ import { EventQueue } from './events';
 /** A bound handle of net's, the one part of Node's internals used here: the function that node:cluster binds with. */
 interface BoundHandle {
   readonly fd: number;
+  listen(backlog: number): number;
   close(): void;
   getsockname?(out: { address?: string; port?: number }): number;
 }
@@ -200,7 +201,14 @@ function listenInet(spec: ListenSpec): ListenResult {
   if (spec.kind === 'udp') return failed(errnoNumber('ENOTSUP'));
   const v6 = net.isIPv6(spec.address);
   const flags = (v6 && spec.ipv6Only ? IPV6_ONLY : 0) | (spec.reusePort ? REUSE_PORT : 0);
-  const handle = createServerHandle(spec.address, spec.port, v6 ? 6 : 4, undefined, flags);
+  const create = (): BoundHandle | number =>
+    createServerHandle(spec.address, spec.port, v6 ? 6 : 4, undefined, flags);
+  // That somebody listens there already shows only at listen(2), which the workers call: tried here on a socket of its own.
+  const probe = spec.port === 0 ? 0 : create();
+  const problem = typeof probe === 'number' ? probe : probe.listen(1);
+  if (typeof probe !== 'number') probe.close();
+  if (problem < 0) return failed(problem);
+  const handle = create();
   if (typeof handle === 'number') return failed(handle);
   const name: { address?: string; port?: number } = {};
   handle.getsockname?.(name);
