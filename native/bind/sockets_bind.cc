@@ -1,5 +1,6 @@
 #include "bind/args.h"
 #include "bind/bind.h"
+#include "sys/quiesce.h"
 #include "sys/sockets.h"
 #include "sys/unix_listener.h"
 
@@ -98,12 +99,20 @@ Napi::Value Peercred(const Napi::CallbackInfo& info) {
   return object;
 }
 
+Napi::Value DropSyn(const Napi::CallbackInfo& info) {
+  Args args(info);
+  int fd = args.Int(0, "fd");
+  if (args.failed()) return info.Env().Undefined();
+  return Napi::Number::New(info.Env(), sys::DropSyn(fd));
+}
+
 }  // namespace
 
 void InitSockets(Napi::Env, Napi::Object exports) {
   Export(exports, "listen", Listen);
   Export(exports, "sockname", Sockname);
   Export(exports, "peercred", Peercred);
+  Export(exports, "dropSyn", DropSyn);
 }
 
 }  // namespace prefork

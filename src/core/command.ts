@@ -11,6 +11,8 @@ export type Command =
   | { type: 'rolloutEnded'; generation: number; ok: boolean; reason: string | null }
   /** the first generation is ready in full */
   | { type: 'started' }
+  /** a stop begins: before the workers are told, no new connection is to join the queues that they are about to leave */
+  | { type: 'quiesceListeners' }
   /** no worker of it is left and none will come */
   | { type: 'generationEnded'; generation: number }
   | { type: 'reopenLogs' }

@@ -37,6 +37,7 @@ export function beginStop(d: Draft, request: StopRequest): void {
     intervalMs: request.intervalMs ?? 0,
     nextAtMs: d.now,
   };
+  d.commands.push({ type: 'quiesceListeners' });
   d.log('info', { what: 'stopping', signal: request.cause, immediate, workers: d.workers.length });
   d.statusChanged();
 }

@@ -149,6 +149,9 @@ export interface Binding {
   recvMessage(fd: number, maxBytes: number, timeoutMs: number): NativeMessage | number;
   peercred(fd: number): { pid: number; uid: number; gid: number } | number;
 
+  /** a TCP listener drops new connection requests; those begun before complete (SO_ATTACH_FILTER, Linux). −ENOTSUP elsewhere */
+  dropSyn(fd: number): OrErrno;
+
   // --- waiting
   createPoller(onEvents: (ids: number[]) => void): NativePoller | number;
 

@@ -112,6 +112,8 @@ export interface Engine {
   send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean;
   /** Opens a socket. A promise where the engine can only try asynchronously. */
   listen(spec: ListenSpec): ListenResult | Promise<ListenResult>;
+  /** Where the engine can: no new connection joins the listener's queue; what is in it can still be accepted. */
+  quiesceListener(listener: EngineListener): void;
   closeListener(listener: EngineListener): void;
   /** Resolves with at least one event, or with none when `deadlineMs` (of `nowMs()`, Infinity for none) has passed or `wake()` was called. */
   wait(deadlineMs: number): Promise<readonly EngineEvent[]>;

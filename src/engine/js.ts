@@ -139,6 +139,10 @@ export class JsEngine implements Engine {
     return spec.kind === 'unix' ? listenUnix(spec) : listenInet(spec);
   }
 
+  quiesceListener(): void {
+    // Needs a socket filter, which Node does not offer.
+  }
+
   closeListener(listener: EngineListener): void {
     (listener as JsListener).handle.close();
   }

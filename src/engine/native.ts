@@ -139,6 +139,11 @@ export class NativeEngine implements Engine {
     return { listener: { fd, address: name.address, port: name.port } };
   }
 
+  quiesceListener(listener: EngineListener): void {
+    // Of a socket that is not TCP, or on a system without filters, the queue ends with the last descriptor.
+    this.#binding.dropSyn(listener.fd);
+  }
+
   closeListener(listener: EngineListener): void {
     this.#binding.close(listener.fd);
   }

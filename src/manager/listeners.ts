@@ -197,6 +197,20 @@ export class Listeners {
     return { boot, inherit, listeners };
   }
 
+  /**
+   * Before a stop: no connection joins the queues any more, and this process lets go of the sockets, so that each
+   * closes, and its address refuses, as soon as the last worker has taken what waits in it.
+   */
+  quiesce(): void {
+    for (const listener of this.#byKey.values()) {
+      removeFile(listener);
+      for (const socket of listener.sockets.values()) {
+        if (listener.kind === 'tcp') this.#engine.quiesceListener(socket);
+      }
+    }
+    this.close();
+  }
+
   /** Closes all, and removes the socket files that are still those that we made. */
   close(): void {
     for (const listener of this.#byKey.values()) {

@@ -152,6 +152,10 @@ export class Manager {
         this.#plans.delete(command.generation);
         this.#listeners.forgetGeneration(command.generation);
         return;
+      case 'quiesceListeners':
+        // Other commands' programs may go on accepting after their signal; ours only empty their queues.
+        if (this.#deps.service.launch.hook !== null) this.#listeners.quiesce();
+        return;
       case 'reopenLogs':
         return this.#reopenLogs();
       case 'reexec':
