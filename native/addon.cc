@@ -7,6 +7,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prefork::InitFds(env, exports);
   prefork::InitFeatures(env, exports);
   prefork::InitForkserver(env, exports);
+  prefork::InitIdle(env, exports);
   prefork::InitPoller(env, exports);
   prefork::InitReap(env, exports);
   prefork::InitShm(env, exports);

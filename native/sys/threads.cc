@@ -47,7 +47,7 @@ namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kEverySignal = ~((1ull << (SIGKILL - 1)) | (1ull << (SIGSTOP - 1)) | (3ull << 31));
-constexpr size_t kReviveStackBytes = 4096;
+constexpr size_t kReviveStackBytes = 16384;
 constexpr unsigned kRseqAlign = 32;
 
 enum State : int { kFree, kAsked, kParked };
@@ -57,8 +57,7 @@ struct Slot {
   std::atomic<int> state{kFree};
   std::atomic<uint32_t> round{0};
   SleepingThread thread{};
-  uint64_t stack_pointer = 0;    // as /proc had it, while it slept
-  uint64_t program_counter = 0;
+  uint64_t program_counter = 0;  // as /proc had it, while it slept
   bool at_rest = false;          // the handler found it just there
   void* frame = nullptr;         // where the stack pointer must be for rt_sigreturn
   void* thread_pointer = nullptr;
@@ -123,7 +122,7 @@ bool SleepsAt(const ucontext_t* context, const Slot& slot) {
   constexpr uint64_t kSyscallBytes = 4;
 #endif
   // The call was interrupted, or is about to be made again.
-  return sp == slot.stack_pointer && (pc == slot.program_counter || pc == slot.program_counter - kSyscallBytes);
+  return sp == slot.thread.stack_pointer && (pc == slot.program_counter || pc == slot.program_counter - kSyscallBytes);
 }
 
 // glibc keeps the tid in the thread's descriptor, which pthread_self() points to; the kernel knows where it was told.
@@ -266,7 +265,7 @@ int HeldThreads::Survey(bool any_sleep, ThreadTrouble* trouble) {
     slot.thread.sleep = sleep;
     slot.thread.argument = activity.arguments[0];
     slot.thread.blocks_every_signal = (status.blocked & kEverySignal) == kEverySignal;
-    slot.stack_pointer = activity.stack_pointer;
+    slot.thread.stack_pointer = activity.stack_pointer;
     slot.program_counter = activity.program_counter;
     slot.state.store(kFree);
     bool blocks = (status.blocked >> (ParkSignal() - 1)) & 1;

@@ -26,6 +26,7 @@ struct SleepingThread {
   char name[16];
   Sleep sleep;
   uint64_t argument;         // the futex' address, or the epoll descriptor
+  uint64_t stack_pointer;
   bool blocks_every_signal;  // it cannot be held: it stays as it is, and is not in a child
 };
 

@@ -83,6 +83,14 @@ export interface NativeMessage {
   fds: number[];
 }
 
+/** Where a fork failed. `thread`, `tid` and `syscall` (−1: it runs) name the thread in the way, where one is ('' and 0: none). */
+export interface NativeForkFailure {
+  step: string;
+  thread: string;
+  tid: number;
+  syscall: number;
+}
+
 /** One epoll instance watched by the event loop with one uv_poll handle: `onEvents` gets ids, at most 256 a call. */
 export interface NativePoller {
   /** id: 0 ≤ id ≤ 2^53-1. EPOLLIN, level-triggered. One call's ids were read together: one may have been removed by the handling of another before it. */
@@ -154,6 +162,21 @@ export interface Binding {
 
   // --- waiting
   createPoller(onEvents: (ids: number[]) => void): NativePoller | number;
+
+  // --- fork without exec (Linux with glibc on x64 or arm64; main thread only)
+  /** flags: 1 lets other threads sleep in any system call, not in futex and epoll waits alone. 0 in the child, its pid in the parent; −errno: see `forkFailure` */
+  fork(flags: number): OrErrno;
+  /** what was in the way of the last fork() that failed */
+  forkFailure(): NativeForkFailure;
+  forkSupport(): { ok: boolean; reason: string | null };
+  /** Blocks, and forks a child of this process' parent for each packet on `channel`, answering each (src/preload/protocol.ts). In every child: what was sent for it. In this process: 0 once the other side has closed, or −errno */
+  serveForks(channel: number, flags: number, deathSignal: number): NativeMessage | number;
+  /** _exit(2): no handlers, nothing flushed */
+  exitNow(code: number): void;
+  /** Lets a context's own Math.random, which has just given `drawn`, go on from 16 bytes, not all zero. false: this V8 is laid out otherwise */
+  reseedMathRandom(random: () => number, drawn: number, seed: Uint8Array): boolean;
+  /** Calls back whenever the event loop is about to block with no request under way; keeps it alive until stopped */
+  watchIdle(onIdle: () => void): { stop(): void } | number;
 
   // --- facts
   features(): {
