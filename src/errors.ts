@@ -118,7 +118,6 @@ export class PreforkError extends Error {
   readonly code: PreforkErrorCode;
   readonly exitCode: number;
 
-  /** @param detail what the code's message in {@link errorTable} names */
   constructor(code: PreforkErrorCode, message: string, cause?: unknown) {
     super(oneLine(message), cause === undefined ? undefined : { cause });
     this.code = code;
@@ -126,7 +125,7 @@ export class PreforkError extends Error {
   }
 }
 
-/** Makes the error `code` from the details that its message names; TypeScript knows which. */
+/** Makes the error `code` with the message that {@link errorTable} has for it. */
 export function preforkError<C extends PreforkErrorCode>(
   code: C,
   detail: ErrorDetail<C>,

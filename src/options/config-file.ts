@@ -4,6 +4,7 @@ import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:
 import { basename, extname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { describe, describeErrno, preforkError } from '../errors';
+import { formatDuration } from './duration';
 
 /** Names that are looked for, in the working directory. */
 export const CONFIG_NAMES = ['ts', 'mts', 'js', 'mjs', 'cjs', 'json'].map(
@@ -27,18 +28,19 @@ export function findConfigFile(directory: string): string | null {
 
 /**
  * The object that a configuration file holds, as JSON has it. `file` is absolute; code runs in `cwd`.
- * Rejects with `ERR_PREFORK_CONFIG`; takes {@link CONFIG_TIMEOUT_MS} at most.
+ * Rejects with `ERR_PREFORK_CONFIG`; takes `timeoutMs` at most.
  */
 export async function loadConfigFile(
   file: string,
   cwd: string,
   env: NodeJS.ProcessEnv,
+  timeoutMs = CONFIG_TIMEOUT_MS,
 ): Promise<Readonly<Record<string, unknown>>> {
   const problem = fileProblem(file);
   if (problem !== null) {
     throw preforkError('ERR_PREFORK_CONFIG', { file, problem });
   }
-  const value = extname(file) === '.json' ? readJson(file) : await runConfig(file, cwd, env);
+  const value = extname(file) === '.json' ? readJson(file) : await runConfig(file, cwd, env, timeoutMs);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw preforkError('ERR_PREFORK_CONFIG', { file, problem: 'it does not hold an object of options' });
   }
@@ -71,40 +73,60 @@ function readJson(file: string): unknown {
   }
 }
 
-/** What the child reports on descriptor 3. */
+/** Ends the report, since a process that the configuration started may hold its pipe open. */
+export const REPORT_END = '\n';
+
+/** What the child reports on descriptor 3, as one line of JSON. */
 export type ConfigReport = { value: unknown } | { problem: string };
 
-async function runConfig(file: string, cwd: string, env: NodeJS.ProcessEnv): Promise<unknown> {
-  const typeArgs = typeStrippingArgs(file);
+async function runConfig(
+  file: string,
+  cwd: string,
+  env: NodeJS.ProcessEnv,
+  timeoutMs: number,
+): Promise<unknown> {
   const loader = join(__dirname, 'load-config-child.js');
-  const child = spawn(process.execPath, [...typeArgs, loader, file], {
+  const child = spawn(process.execPath, [...typeStrippingArgs(file), loader, file], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     cwd,
     env,
-    timeout: CONFIG_TIMEOUT_MS,
-    killSignal: 'SIGKILL',
   });
-  const closed = new Promise<string>((resolve) => {
+  const ended = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(`cannot start node: ${error.message}`));
-    child.once('close', (code, signal) =>
-      resolve(
-        signal === 'SIGKILL'
-          ? `not loaded after ${CONFIG_TIMEOUT_MS / 1000} s`
-          : `its process ended with ${signal ?? code}`,
-      ),
-    );
+    child.once('exit', (code, signal) => resolve(`its process ended with ${signal ?? code}`));
   });
-  const [output, errors, ending] = await Promise.all([
-    collect(child.stdio[3] as Readable),
-    collect(child.stderr!),
-    closed,
-  ]);
-  const report = readReport(output);
-  if (report && 'value' in report) {
-    return report.value;
+  // Without a process (EMFILE, EAGAIN) there may be no streams either.
+  const streams = child.pid === undefined ? null : ([child.stdio[3], child.stderr] as [Readable, Readable]);
+  const stop = (): void => {
+    child.kill('SIGKILL');
+    streams?.forEach((stream) => void stream.destroy());
+  };
+  let tooLong = false;
+  const timer = setTimeout(() => {
+    tooLong = true;
+    stop();
+  }, timeoutMs);
+  try {
+    const errors = streams ? collect(streams[1]) : null;
+    const report = streams ? readReport(await collect(streams[0], REPORT_END)) : null;
+    if (report && 'value' in report) {
+      return report.value;
+    }
+    const problem =
+      report?.problem ??
+      (tooLong ? `not loaded after ${formatDuration(timeoutMs)}` : await failure(ended, errors));
+    throw preforkError('ERR_PREFORK_CONFIG', { file, problem });
+  } finally {
+    clearTimeout(timer);
+    stop();
   }
-  const problem = report?.problem ?? [ending, lastLine(errors)].filter(Boolean).join(': ');
-  throw preforkError('ERR_PREFORK_CONFIG', { file, problem });
+}
+
+/** Why there was no report: the end of the process and what it said last. */
+async function failure(ended: Promise<string>, errors: Promise<string> | null): Promise<string> {
+  const ending = await ended;
+  const said = (await errors)?.trim().split('\n').at(-1)?.trim();
+  return said ? `${ending}: ${said}` : ending;
 }
 
 /** Arguments with which this node reads TypeScript; none where it does by itself. */
@@ -119,17 +141,23 @@ function typeStrippingArgs(file: string): readonly string[] {
   throw preforkError('ERR_PREFORK_CONFIG', { file, problem });
 }
 
-/** All of a stream, as far as {@link MAX_CONFIG_BYTES}. */
-async function collect(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    if (bytes < MAX_CONFIG_BYTES) {
+/** What a stream brings until it ends, is destroyed, or has brought `end`; {@link MAX_CONFIG_BYTES} at most. */
+async function collect(stream: Readable, end = '\0'): Promise<string> {
+  const chunks: string[] = [];
+  let chars = 0;
+  stream.setEncoding('utf8');
+  try {
+    for await (const chunk of stream as AsyncIterable<string>) {
       chunks.push(chunk);
-      bytes += chunk.length;
+      chars += chunk.length;
+      if (chunk.endsWith(end) || chars > MAX_CONFIG_BYTES) {
+        break;
+      }
     }
+  } catch {
+    // Destroyed: what came so far counts.
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return chunks.join('');
 }
 
 function readReport(output: string): ConfigReport | null {
@@ -138,8 +166,4 @@ function readReport(output: string): ConfigReport | null {
   } catch {
     return null;
   }
-}
-
-function lastLine(errors: string): string {
-  return errors.trim().split('\n').at(-1)!.trim();
 }

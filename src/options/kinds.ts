@@ -174,10 +174,9 @@ export function octalMask(): Kind<string, number> {
 export function signalMap(): Kind<Record<string, string>, Partial<Record<NodeJS.Signals, NodeJS.Signals>>> {
   return kind({
     expects: 'signals as in HUP=TERM (in a file: { HUP: "TERM" })',
-    schema: v.record(
-      fromParser(v.string(wrongType), parseTrappable),
-      fromParser(v.string(wrongType), parseSignal),
-      wrongType,
+    schema: v.pipe(
+      v.custom<Record<string, string>>(isPlainObject, wrongType),
+      v.record(fromParser(v.string(), parseTrappable), fromParser(v.string(wrongType), parseSignal)),
     ),
     isList: true,
     fromText: (texts) => Object.fromEntries(texts.map((pair) => splitPair(pair))),
@@ -244,6 +243,10 @@ function fromParser<In, Between, Out>(
 /** Digits become a number; what is no number stays text, which the schema then refuses or knows. */
 function toNumber(digits: string): unknown {
   return /^-?\d{1,15}(\.\d{1,9})?$/.test(digits.trim()) ? Number(digits) : digits;
+}
+
+function isPlainObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function splitPair(pair: string): [string, string] {

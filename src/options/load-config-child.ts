@@ -1,7 +1,8 @@
 /** Runs in a process of its own: imports the configuration file that its argument names and writes what it exports to descriptor 3. */
+import { spawnSync } from 'node:child_process';
 import { writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import type { ConfigReport } from './config-file';
+import { type ConfigReport, REPORT_END } from './config-file';
 
 const REPORT_FD = 3;
 
@@ -11,9 +12,9 @@ async function main(file: string): Promise<void> {
     const module = (await import(pathToFileURL(file).href)) as { default?: unknown };
     report = { value: toData(await unwrap(module)) };
   } catch (error) {
-    report = { problem: describeFailure(error) };
+    report = { problem: describeFailure(error, file) };
   }
-  writeAll(JSON.stringify(report));
+  writeAll(JSON.stringify(report) + REPORT_END);
   // Timers and sockets of the configuration don't keep anyone waiting.
   process.exit(0);
 }
@@ -42,14 +43,25 @@ function toData(value: unknown): unknown {
   return text === undefined ? undefined : JSON.parse(text);
 }
 
-/** The message, and for a syntax error the line of the file that node puts before the stack. */
-function describeFailure(error: unknown): string {
+/** The message, and for a syntax error the place. */
+function describeFailure(error: unknown, file: string): string {
   if (!(error instanceof Error)) {
     return `it threw ${String(error)}`;
   }
-  const place = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(error.stack?.split('\n', 1)[0] ?? '');
-  const message = error.message.split('\n', 1)[0]!;
-  return `${error.name}: ${message}${place ? ` at ${place[1]}` : ''}`;
+  const message = `${error.name}: ${error.message.split('\n', 1)[0]}`;
+  const place =
+    error instanceof SyntaxError ? (findPlace(error.stack ?? '') ?? findPlace(checkSyntax(file))) : null;
+  return place === null ? message : `${message} at ${place}`;
+}
+
+/** The `file:line` that node puts on a line of its own before a syntax error. */
+function findPlace(text: string): string | null {
+  return /^(?:file:\/\/)?(\/.*:\d+)$/m.exec(text)?.[1] ?? null;
+}
+
+/** What node prints about an ES module: the error that its import rejects with does not tell the place. */
+function checkSyntax(file: string): string {
+  return spawnSync(process.execPath, [...process.execArgv, '--check', file], { encoding: 'utf8' }).stderr;
 }
 
 function writeAll(text: string): void {

@@ -2,7 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { isatty } from 'node:tty';
-import { PreforkError } from '../errors';
+import { describeErrno, PreforkError, preforkError } from '../errors';
 import type { Address } from './address';
 import { Checks, type EngineChoice, resolvePaths } from './checks';
 import { findConfigFile, loadConfigFile } from './config-file';
@@ -45,12 +45,29 @@ export interface RunOptions
   readonly invocation: Invocation;
 }
 
-/** The directory of a new invocation: `PWD` where it names the working directory, since a shell keeps the links in it. */
-export function logicalCwd(env: NodeJS.ProcessEnv, cwd: string): string {
+/**
+ * The directory of a new invocation: `PWD` where it names the working directory, since a shell keeps the symbolic
+ * links in it, and a reload follows them anew. Throws `ERR_PREFORK_PATH` when the working directory is gone.
+ */
+export function logicalCwd(env: NodeJS.ProcessEnv = process.env): string {
+  let cwd: string;
   try {
-    return env.PWD?.startsWith('/') && realpathSync(env.PWD) === realpathSync(cwd) ? resolve(env.PWD) : cwd;
+    cwd = process.cwd();
+  } catch (error) {
+    throw preforkError(
+      'ERR_PREFORK_PATH',
+      { where: 'working directory', path: '.', problem: describeErrno(error) },
+      error,
+    );
+  }
+  return env.PWD?.startsWith('/') && realPath(env.PWD) === cwd ? resolve(env.PWD) : cwd;
+}
+
+function realPath(path: string): string | null {
+  try {
+    return realpathSync(path);
   } catch {
-    return cwd;
+    return null;
   }
 }
 

@@ -36,20 +36,20 @@ export async function checkNodeArgs(
   }
 }
 
+/** What node says against its arguments, or null. */
 function askNode(args: readonly string[], env: NodeJS.ProcessEnv): Promise<string | null> {
+  const limits = { env, timeout: NODE_TIMEOUT_MS, killSignal: 'SIGKILL' } as const;
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      args,
-      { env, timeout: NODE_TIMEOUT_MS, killSignal: 'SIGKILL' },
-      (error, _out, errors) => {
-        if (!error) {
-          resolve(null);
-          return;
-        }
-        const said = errors.trim().split('\n').at(-1)!.replace(`${process.execPath}: `, '');
-        resolve(`node ${process.versions.node} says: ${said || error.message}`);
-      },
-    );
+    execFile(process.execPath, args, limits, (error, _output, errors) => {
+      const said = error && (aboutOne(errors, args) || error.message);
+      resolve(said && `node ${process.versions.node} says: ${said.replace(`${process.execPath}: `, '')}`);
+    });
   });
+}
+
+/** The line that is about one of the arguments: node 20 complains of options of its own besides. */
+function aboutOne(errors: string, args: readonly string[]): string | undefined {
+  const names = args.map((arg) => arg.split('=', 1)[0]!);
+  const lines = errors.trim().split('\n');
+  return lines.find((line) => names.some((name) => line.includes(name))) ?? lines.at(-1);
 }

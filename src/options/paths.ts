@@ -17,25 +17,33 @@ export function directoryProblem(path: string): string | null {
 
 /** A file that can be written, or made anew in its directory. */
 export function writableFileProblem(path: string): string | null {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats?.isDirectory()) {
-    return 'is a directory';
-  }
-  return stats ? attempt(() => void accessSync(path, constants.W_OK)) : makeableProblem(path);
+  return attempt(() => {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (!stats) {
+      return makeableProblem(path);
+    }
+    accessSync(path, constants.W_OK);
+    return stats.isDirectory() ? 'is a directory' : null;
+  });
 }
 
 /** A file that is replaced by rename: its directory must be writable. */
 export function replaceableFileProblem(path: string): string | null {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? 'is a directory' : makeableProblem(path);
+  return attempt(() =>
+    statSync(path, { throwIfNoEntry: false })?.isDirectory() ? 'is a directory' : makeableProblem(path),
+  );
 }
 
 /** A path for a socket: free, or a socket, which whoever binds it tells apart from a live one. */
 export function socketPathProblem(path: string): string | null {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
-  if (stats && !stats.isSocket()) {
-    return `exists and is ${stats.isDirectory() ? 'a directory' : stats.isFile() ? 'a regular file' : 'no socket'}; remove it or name another path`;
-  }
-  return makeableProblem(path);
+  return attempt(() => {
+    const stats = lstatSync(path, { throwIfNoEntry: false });
+    if (!stats || stats.isSocket()) {
+      return makeableProblem(path);
+    }
+    const kind = stats.isFile() ? 'a regular file' : stats.isDirectory() ? 'a directory' : 'no socket';
+    return `exists and is ${kind}; remove it or name another path`;
+  });
 }
 
 /** The file beside `path` whose name is nearest, for "did you mean". */
@@ -58,9 +66,9 @@ function makeableProblem(path: string): string | null {
   }, `the directory ${directory}: `);
 }
 
-function attempt(check: () => string | null | undefined, before = ''): string | null {
+function attempt(check: () => string | null, before = ''): string | null {
   try {
-    return check() ?? null;
+    return check();
   } catch (error) {
     return `${before}${describeErrno(error)}`;
   }
