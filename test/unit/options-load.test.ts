@@ -408,16 +408,6 @@ describe('files and directories', () => {
       /^cannot load the configuration \S+nowhere.json: no such file/,
     ],
     [
-      { user: 'nobody-at-all' },
-      'ERR_PREFORK_USER',
-      /^--user: there is no user nobody-at-all in \/etc\/passwd$/,
-    ],
-    [
-      { group: 'nobody-at-all' },
-      'ERR_PREFORK_USER',
-      /^--group: there is no group nobody-at-all in \/etc\/group$/,
-    ],
-    [
       { nodeArgs: ['--no-such-option'] },
       'ERR_PREFORK_NODE_ARG',
       /^--node-arg: node \S+ says: bad option: --no-such-option$/,
