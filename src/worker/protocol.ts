@@ -20,6 +20,8 @@ export interface WorkerBoot {
   maxRequests: number;
   /** idle keep-alive connections linger this long at most while draining; null: the server's keepAliveTimeout */
   lingerMs: number | null;
+  /** how many workers the manager runs */
+  workers?: number;
 }
 
 export interface BootListener {
@@ -41,7 +43,17 @@ export type WorkerMessage =
   /** the channel works and the hook stands; sent once, first */
   | { type: 'hello'; pid: number }
   /** answered by `listener`. `site` tells apart several listen(0): the program's call site */
-  | { type: 'listen'; seq: number; kind: 'tcp' | 'udp' | 'unix'; address: string; port: number; backlog: number; ipv6Only: boolean; site: string; mode?: number }
+  | {
+      type: 'listen';
+      seq: number;
+      kind: 'tcp' | 'udp' | 'unix';
+      address: string;
+      port: number;
+      backlog: number;
+      ipv6Only: boolean;
+      site: string;
+      mode?: number;
+    }
   /** a server is accepting on that listener */
   | { type: 'listening'; key: string; protocol: 'http' | 'https' | 'http2' | 'tcp' | 'udp' }
   | { type: 'unlistening'; key: string }
@@ -65,4 +77,6 @@ export type ManagerMessage =
   | { type: 'adopt'; key: string; slot: number }
   | { type: 'release'; key: string; slot: number }
   | { type: 'reopenLogs' }
+  /** no worker stays: when you drain, accept first what waits in the queue. Before the stop signal */
+  | { type: 'poolStops' }
   | { type: 'user'; data: unknown };

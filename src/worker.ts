@@ -1,0 +1,84 @@
+/**
+ * `prefork/worker`: what a program may say to the manager that it runs under. A program needs none of it, and all of it is
+ * harmless in a process that prefork has not started.
+ */
+import { type DrainCallback, type DrainContext, getRuntime } from './worker/runtime';
+
+export { type InheritedListener, listeners, serverPorts } from './worker/inherited';
+export type { DrainCallback, DrainContext };
+
+/** Which worker this is. */
+export interface WorkerInfo {
+  /** whether prefork has started this process; false in its children and threads */
+  readonly isWorker: boolean;
+  /** stable index of the place that it fills, from 0; null in a plain process */
+  readonly slot: number | null;
+  /** never used again, from 1; null in a plain process */
+  readonly workerId: number | null;
+  /** the load of the code that it belongs to, from 1; null in a plain process */
+  readonly generation: number | null;
+}
+
+export const worker: WorkerInfo = {
+  get isWorker() {
+    return getRuntime() !== undefined;
+  },
+  get slot() {
+    return getRuntime()?.slot ?? null;
+  },
+  get workerId() {
+    return getRuntime()?.workerId ?? null;
+  },
+  get generation() {
+    return getRuntime()?.generation ?? null;
+  },
+};
+
+/** This worker can do its work: for `--ready message`, and for one without a server. Further calls, and those in a plain process, do nothing. */
+export function ready(): void {
+  getRuntime()?.ready();
+}
+
+/**
+ * Asks for a replacement. This worker goes on until the manager tells it to stop, when the replacement is ready. Once; does
+ * nothing in a plain process.
+ *
+ * @param reason appears in the manager's log; at most 200 characters of it
+ */
+export function retire(reason = 'asked by the program'): void {
+  getRuntime()?.retire(String(reason).slice(0, 200));
+}
+
+/**
+ * Counts towards `--max-requests` what is no HTTP request and no connection: a job of a queue, a datagram. Does nothing in a
+ * plain process.
+ *
+ * @param count how many, an integer ≥ 0; `RangeError` otherwise
+ */
+export function countRequest(count = 1): void {
+  if (!Number.isInteger(count) || count < 0)
+    throw new RangeError(`count must be an integer ≥ 0, not ${count}`);
+  getRuntime()?.countRequest(count);
+}
+
+/**
+ * Calls back when this worker begins to drain: it accepts no more, and ends when its connections have ended and what the
+ * callback returns is settled. `drained` of the argument resolves when the last connection has ended:
+ *
+ *     onDrain(async ({ drained }) => {
+ *       for (const socket of webSockets) socket.close(1001);
+ *       await drained;
+ *       await database.end();
+ *     });
+ *
+ * An error is printed and makes the exit code 1. With a handler of the program's own for SIGTERM the program leaves by itself, and
+ * this is not called. Never called in a plain process.
+ */
+export function onDrain(callback: DrainCallback): void {
+  getRuntime()?.onDrain(callback);
+}
+
+/** Calls back when log files were rotated (USR1 to the manager), to open them anew. Never called in a plain process. */
+export function onReopenLogs(callback: () => void): void {
+  getRuntime()?.onReopenLogs(callback);
+}

@@ -1,0 +1,154 @@
+/** Every connection that a server of this worker has accepted, with what is under way on it. */
+import { subscribe } from 'node:diagnostics_channel';
+import type { Http2Session } from 'node:http2';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server, Socket } from 'node:net';
+import { isTls, protocolOf } from './protocolOf';
+
+export interface Connection {
+  readonly socket: Socket;
+  readonly server: Server;
+  /** HTTP/1 requests whose headers have come, and responses that are out */
+  started: number;
+  finished: number;
+  /** the plain socket under TLS: its handshake is done */
+  secured: boolean;
+  /** of HTTP/2 */
+  session: Session | undefined;
+  /** while draining: bytes read when last looked, and since when nothing has come (ms of performance.now()) */
+  bytesRead: number;
+  quietSince: number;
+  /** being closed: half-closed, reading what the client still sends */
+  closing: boolean;
+}
+
+export interface Session {
+  readonly http2: Http2Session;
+  openStreams: number;
+  /** GOAWAY has been sent once */
+  goingAway: boolean;
+}
+
+export interface ConnectionEvents {
+  onStream(connection: Connection): void;
+  onStreamsDone(connection: Connection): void;
+  /** a request has been answered, or a connection of another protocol been accepted */
+  onServed(): void;
+  /** no connection is left */
+  onEmpty(): void;
+}
+
+interface RequestMessage {
+  request: IncomingMessage;
+  response: ServerResponse;
+  socket: Socket;
+  server: Server;
+}
+
+const CONNECTION = Symbol('prefork.connection');
+const ORDINAL = Symbol('prefork.ordinal');
+
+type Tracked = Socket & { [CONNECTION]?: Connection };
+type Ordered = ServerResponse & { [ORDINAL]?: number };
+
+export class Connections {
+  readonly all = new Set<Connection>();
+  readonly #events: ConnectionEvents;
+  /** being handed to an HTTP/2 server, which makes its session at once */
+  #arriving: Socket | undefined;
+
+  constructor(events: ConnectionEvents) {
+    this.#events = events;
+  }
+
+  /** Diagnostics channels: the program's listeners are not touched. */
+  install(): void {
+    subscribe('net.server.socket', (message) => {
+      const { socket } = message as { socket: Socket & { server?: Server } };
+      if (socket.server === undefined || socket.destroyed) return;
+      this.#track(socket, socket.server);
+      if (protocolOf(socket.server) === 'tcp') this.#events.onServed();
+    });
+    subscribe('http.server.request.start', (message) => {
+      const { response, socket, server } = message as RequestMessage;
+      const connection = connectionOf(socket) ?? this.#track(socket, server);
+      (response as Ordered)[ORDINAL] = ++connection.started;
+    });
+    subscribe('http.server.response.finish', (message) => {
+      const connection = connectionOf((message as RequestMessage).socket);
+      if (connection === undefined) return;
+      connection.finished++;
+      this.#events.onServed();
+    });
+  }
+
+  /** What the channels do not tell: which TLS socket and which HTTP/2 session a connection carries. */
+  watch(server: Server, http2: boolean): void {
+    if (isTls(server)) {
+      server.prependListener('secureConnection', (socket: Socket) => {
+        this.#arriving = socket;
+        this.#track(socket, server);
+        const plain = connectionOf((socket as { _parent?: Socket })._parent);
+        // Without a way to tell which it was, none is taken for one in its handshake.
+        for (const connection of plain === undefined ? this.of(server) : [plain]) connection.secured = true;
+      });
+    } else if (http2) {
+      server.prependListener('connection', (socket: Socket) => {
+        this.#arriving = socket;
+        this.#track(socket, server);
+      });
+    }
+    if (http2) server.on('session', (session: Http2Session) => this.#watchSession(session));
+  }
+
+  of(server: Server): Connection[] {
+    return [...this.all].filter((connection) => connection.server === server);
+  }
+
+  #track(socket: Socket, server: Server): Connection {
+    const known = connectionOf(socket);
+    if (known !== undefined) return known;
+    const connection: Connection = {
+      socket,
+      server,
+      started: 0,
+      finished: 0,
+      secured: false,
+      session: undefined,
+      bytesRead: -1,
+      quietSince: 0,
+      closing: false,
+    };
+    (socket as Tracked)[CONNECTION] = connection;
+    this.all.add(connection);
+    socket.once('close', () => {
+      this.all.delete(connection);
+      if (this.all.size === 0) this.#events.onEmpty();
+    });
+    return connection;
+  }
+
+  #watchSession(http2: Http2Session): void {
+    const connection = this.#arriving && connectionOf(this.#arriving);
+    if (connection === undefined) return;
+    const session: Session = { http2, openStreams: 0, goingAway: false };
+    connection.session = session;
+    http2.on('stream', (stream) => {
+      session.openStreams++;
+      this.#events.onStream(connection);
+      stream.once('close', () => {
+        this.#events.onServed();
+        if (--session.openStreams === 0) this.#events.onStreamsDone(connection);
+      });
+    });
+  }
+}
+
+export function connectionOf(socket: Socket | null | undefined): Connection | undefined {
+  return (socket as Tracked | null | undefined)?.[CONNECTION];
+}
+
+/** Whether nothing that came after this request on its connection waits for an answer. */
+export function isLastRequest(response: ServerResponse, connection: Connection): boolean {
+  return (response as Ordered)[ORDINAL] === connection.started;
+}
