@@ -17,6 +17,7 @@ export class Draft {
   #slots: SlotState[];
   #wakeAtMs = Number.POSITIVE_INFINITY;
   #statusChanged = false;
+  #exitCode: number | null = null;
 
   constructor(state: State, now: number) {
     this.s = { ...state };
@@ -27,6 +28,7 @@ export class Draft {
 
   finish(): { state: State; commands: readonly Command[] } {
     if (this.#statusChanged) this.commands.push({ type: 'publishStatus' });
+    if (this.#exitCode !== null) this.commands.push({ type: 'exit', code: this.#exitCode });
     this.s.workers = this.workers;
     this.s.slots = this.#slots;
     this.s.wakeAtMs = Number.isFinite(this.#wakeAtMs) && this.s.phase !== 'ended' ? this.#wakeAtMs : null;
@@ -40,6 +42,12 @@ export class Draft {
 
   statusChanged(): void {
     this.#statusChanged = true;
+  }
+
+  /** Ends the manager, after everything else that the step says. */
+  exit(code: number): void {
+    this.s.phase = 'ended';
+    this.#exitCode = code;
   }
 
   log(level: 'debug' | 'info' | 'warn' | 'error', entry: LogEntry): void {
@@ -73,6 +81,11 @@ export class Draft {
   setSlot(index: number, slot: SlotState): void {
     while (this.#slots.length <= index) this.#slots.push(FRESH_SLOT);
     this.#slots[index] = slot;
+  }
+
+  /** New code is not held up by the failures of the old. */
+  forgetFailures(): void {
+    this.#slots = [];
   }
 
   random(): number {

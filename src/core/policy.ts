@@ -48,7 +48,7 @@ export interface Policy {
   firstFailureExits: boolean;
   /** a generation that fails is tried again, as a new generation */
   retryRollout: boolean;
-  /** every spawn counts as a generation of its own */
+  /** every spawn counts as a generation of its own; for one slot, which is not scaled */
   generationPerSpawn: boolean;
   /** delay after n failures before ready: base × 2^(n-1), at most max, less up to half by jitter; base 0: none */
   backoffBaseMs: number;

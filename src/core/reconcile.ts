@@ -1,15 +1,23 @@
 /** Desired against actual: fills slots, moves rollouts on, lets surplus workers go. Runs after every event. */
 import type { Draft } from './draft';
-import { autoRestart, candidateSlots, failRollout, progressRollout } from './rollout';
+import {
+  autoRestart,
+  beginQueued,
+  candidateSlots,
+  failRollout,
+  progressRollout,
+  rollingSlots,
+} from './rollout';
 import type { LeaveReason, WorkerState } from './state';
 import { isActive } from './state';
 import { reconcileStop } from './stop';
 
 export function reconcile(d: Draft): void {
   if (d.s.phase === 'running') {
-    autoRestart(d);
     progressRollout(d);
     giveUpUnspawnable(d);
+    beginQueued(d);
+    autoRestart(d);
     fill(d);
     drainSurplus(d);
     passSignalOn(d);
@@ -23,32 +31,35 @@ export function reconcile(d: Draft): void {
 /** The generation whose worker should fill the slot; a rolling rollout's window belongs to the new one. */
 function targetGeneration(d: Draft, slot: number): number {
   const { rollout } = d.s;
-  const inWindow = rollout?.policy?.rollout === 'rolling' && slot < rollout.window;
-  return inWindow ? rollout.generation : d.s.generation;
+  return rollout !== null && slot < rollingSlots(d) ? rollout.generation : d.s.generation;
 }
 
 // --- filling ---------------------------------------------------------------------------------------------------
 
 function fill(d: Draft): void {
   const { rollout } = d.s;
-  const surge = rollout?.policy?.rollout === 'surge';
-  const window = rollout?.policy?.rollout === 'rolling' ? rollout.window : 0;
   // A new generation first: what replaces the old must not wait for a respawn of the old.
-  if (rollout !== null && surge) {
+  if (rollout?.policy?.rollout === 'surge') {
     if (d.now < rollout.notBeforeMs) d.later(rollout.notBeforeMs);
     else for (let slot = 0; slot < candidateSlots(d); slot++) ensure(d, slot, rollout.generation);
   }
-  const slots = Math.max(d.s.desired, window);
+  // Where every spawn is a generation of its own, the new one takes the place of an old one that ends meanwhile.
+  if (rollout !== null && d.s.policy.generationPerSpawn) return;
+  const slots = Math.max(d.s.desired, rollingSlots(d));
   for (let slot = 0; slot < slots; slot++) ensure(d, slot, targetGeneration(d, slot));
 }
 
 function ensure(d: Draft, slot: number, generation: number): void {
   const active = d.activeIn(slot, generation);
-  if (active.length === 0) {
-    spawnInto(d, slot, generation);
-  } else if (active.every((w) => w.retiring !== null) && replacements(d) < d.s.policy.spare) {
+  if (active.length === 0 || (active.every((w) => w.retiring !== null) && mayReplace(d))) {
     spawnInto(d, slot, generation);
   }
+}
+
+/** Whether a retiring worker may get its successor before it leaves: as spare allows, and always where it serves alone. */
+function mayReplace(d: Draft): boolean {
+  const alone = d.workers.filter((w) => w.phase === 'ready').length <= 1;
+  return replacements(d) < (alone ? Math.max(d.s.policy.spare, 1) : d.s.policy.spare);
 }
 
 /** Active workers beyond one a slot and generation: replacements whose predecessors have not left. */
@@ -74,7 +85,8 @@ function spawnInto(d: Draft, slot: number, target: number): void {
   const generation = d.s.policy.generationPerSpawn && target === d.s.generation ? nextGeneration(d) : target;
   const policy = d.policyOf(generation);
   const workerId = d.s.nextWorkerId++;
-  const limitMs = policy.ready === 'start' ? policy.startIntervalMs : policy.readyTimeoutMs;
+  // The start interval counts from the process, the ready timeout from the wish for one.
+  const limitMs = policy.ready === 'start' ? null : policy.readyTimeoutMs;
   d.workers.push({
     id: workerId,
     slot,
@@ -98,7 +110,6 @@ function spawnInto(d: Draft, slot: number, target: number): void {
 function nextGeneration(d: Draft): number {
   d.s.lastGeneration += 1;
   d.s.generation = d.s.lastGeneration;
-  d.s.committedAtMs = d.now;
   return d.s.generation;
 }
 
@@ -120,7 +131,7 @@ function takeToken(d: Draft): boolean {
 /** A new generation whose spawns keep failing for passing reasons has the ready timeout a batch, no longer. */
 function giveUpUnspawnable(d: Draft): void {
   const { rollout } = d.s;
-  if (rollout?.policy?.readyTimeoutMs == null || rollout.policy.retryRollout) return;
+  if (rollout?.policy?.readyTimeoutMs == null || d.s.policy.retryRollout) return;
   // A worker that is starting has a timeout of its own.
   if (d.workers.some((w) => w.generation === rollout.generation && w.phase === 'starting')) return;
   const limitAtMs = rollout.batchAtMs + rollout.policy.readyTimeoutMs;
@@ -146,22 +157,33 @@ function drainSurplus(d: Draft): void {
 }
 
 function surplusReason(d: Draft, w: WorkerState): LeaveReason | null {
-  if (d.isCandidate(w)) return w.slot >= Math.max(candidateSlots(d), 1) ? 'scale' : null;
   const target = targetGeneration(d, w.slot);
-  if (w.generation === target) {
-    if (w.slot >= d.s.desired) return 'scale';
+  if (w.generation === target || d.isCandidate(w)) {
+    if (w.slot >= (d.isCandidate(w) ? candidateSlots(d) : d.s.desired)) return 'scale';
     return w.retiring === null ? null : retirement(d, w);
   }
   const reason = w.generation > d.s.generation ? 'rollback' : 'rollout';
   if (w.phase === 'starting') return reason;
   const atMs = d.s.committedAtMs + d.s.policy.killOldDelayMs;
-  const replaced = d.activeIn(w.slot, target).some((other) => other.phase === 'ready');
-  if (!replaced && w.slot < d.s.desired) return null;
-  if (d.now < atMs && reason === 'rollout') {
+  if (w.slot < d.s.desired && !isReplaced(d, w, target)) return null;
+  // One that asks to leave is not kept.
+  if (d.now < atMs && reason === 'rollout' && w.retiring === null) {
     d.later(atMs);
     return null;
   }
   return reason;
+}
+
+/** Of several generations that failed, one worker at most waits for the slot's own. */
+function isReplaced(d: Draft, w: WorkerState, target: number): boolean {
+  const failed = w.generation > d.s.generation;
+  return d.workers.some(
+    (other) =>
+      other.slot === w.slot &&
+      other.phase === 'ready' &&
+      other.retiring === null &&
+      (other.generation === target || (failed && other.generation < w.generation)),
+  );
 }
 
 function retirement(d: Draft, w: WorkerState): LeaveReason | null {

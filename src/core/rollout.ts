@@ -1,17 +1,34 @@
 /** How one generation replaces another: begin, commit, fail. */
 import type { Draft } from './draft';
 import type { Policy } from './policy';
-import { isActive } from './state';
+import { askAllAgain } from './ready';
+import { isActive, type State } from './state';
 
 export function beginReload(d: Draft): void {
   if (d.s.phase !== 'running') return;
-  if (d.s.rollout !== null) {
+  if (d.s.rollout !== null || keepsOld(d)) {
     if (!d.s.reloadQueued) d.log('info', { what: 'rollout-queued' });
     d.s.reloadQueued = true;
     return;
   }
   begin(d, null, d.now);
   d.commands.push({ type: 'reloadConfig', generation: d.s.lastGeneration });
+}
+
+/** Takes up the reload that had to wait. */
+export function beginQueued(d: Draft): void {
+  if (!d.s.reloadQueued || d.s.rollout !== null || keepsOld(d)) return;
+  d.s.reloadQueued = false;
+  beginReload(d);
+}
+
+/** Old workers live on until the delay is over. Another generation before that would let them pile up. */
+function keepsOld(d: Draft): boolean {
+  const untilMs = d.s.committedAtMs + d.s.policy.killOldDelayMs;
+  if (d.now >= untilMs || !d.workers.some((w) => w.generation !== d.s.generation && isActive(w)))
+    return false;
+  d.later(untilMs);
+  return true;
 }
 
 function begin(d: Draft, policy: Policy | null, notBeforeMs: number): void {
@@ -24,12 +41,19 @@ export function configLoaded(d: Draft, generation: number, policy: Policy): void
   const { rollout } = d.s;
   if (rollout === null || rollout.generation !== generation || rollout.policy !== null) return;
   d.s.rollout = { ...rollout, policy, startedAtMs: d.now, batchAtMs: d.now };
+  d.forgetFailures();
   d.log('info', { what: 'rollout-started', generation, mode: policy.rollout });
 }
 
 export function configFailed(d: Draft, generation: number, reason: string): void {
   const { rollout } = d.s;
   if (rollout?.generation === generation && rollout.policy === null) failRollout(d, reason, d.now);
+}
+
+/** Slots that belong to the new generation before it is committed: those of a rolling rollout's batches so far. */
+export function rollingSlots(d: Draft): number {
+  const { rollout } = d.s;
+  return rollout?.policy?.rollout === 'rolling' ? Math.min(rollout.window, candidateSlots(d)) : 0;
 }
 
 /** Slots of the new generation: those its own configuration asks for where that changed, else as many as now. */
@@ -44,11 +68,12 @@ export function failRollout(d: Draft, reason: string, spawnedAtMs: number): void
   if (rollout === null) return;
   const { generation, policy } = rollout;
   d.s.rollout = null;
+  d.s.attemptedAtMs = d.now;
   d.log('error', { what: 'rollout-failed', generation, reason, serving: d.s.generation });
   d.commands.push({ type: 'rolloutEnded', generation, ok: false, reason });
-  endGenerationIfEmpty(d, generation);
-  if (policy !== null && d.s.policy.retryRollout) begin(d, policy, spawnedAtMs + policy.startIntervalMs);
-  else nextReload(d);
+  // A reload that waits brings the configuration of now.
+  if (policy === null || !d.s.policy.retryRollout || d.s.reloadQueued) return;
+  begin(d, policy, spawnedAtMs + policy.startIntervalMs);
 }
 
 /** Commits the new generation, or lets the next batch begin. */
@@ -78,33 +103,40 @@ function commit(d: Draft): void {
   if (rollout?.policy == null) return;
   const { generation, policy, startedAtMs } = rollout;
   const desired = candidateSlots(d);
-  const former = d.s.generation;
-  Object.assign(d.s, { generation, policy, desired, committedAtMs: d.now, rollout: null });
+  Object.assign(d.s, {
+    generation,
+    policy,
+    desired,
+    committedAtMs: d.now,
+    attemptedAtMs: d.now,
+    rollout: null,
+  });
   d.log('info', { what: 'rollout-committed', generation, afterMs: d.now - startedAtMs });
   d.commands.push({ type: 'rolloutEnded', generation, ok: true, reason: null });
   d.statusChanged();
-  endGenerationIfEmpty(d, former);
-  nextReload(d);
+  askAllAgain(d);
 }
 
-function nextReload(d: Draft): void {
-  if (!d.s.reloadQueued) return;
-  d.s.reloadQueued = false;
-  beginReload(d);
-}
-
-/** Says so when the last worker of a generation that is over has gone. */
-export function endGenerationIfEmpty(d: Draft, generation: number): void {
-  if (generation === d.s.generation || generation === d.s.rollout?.generation) return;
-  if (d.workers.some((w) => w.generation === generation)) return;
-  d.commands.push({ type: 'generationEnded', generation });
+/** Says which generations came to their end in this step: they neither serve nor begin, and their last worker has gone. */
+export function tellEnded(d: Draft, before: State): void {
+  const lives = (generation: number): boolean =>
+    generation === d.s.generation ||
+    generation === d.s.rollout?.generation ||
+    d.workers.some((w) => w.generation === generation);
+  const former = new Set(before.workers.map((w) => w.generation));
+  // 0: none has begun yet.
+  if (before.generation > 0) former.add(before.generation);
+  if (before.rollout !== null) former.add(before.rollout.generation);
+  for (const generation of former) {
+    if (!lives(generation)) d.commands.push({ type: 'generationEnded', generation });
+  }
 }
 
 /** Server::Starter's auto-restart: by age, put off while old workers remain, forced at twice the age. */
 export function autoRestart(d: Draft): void {
   const intervalMs = d.s.policy.autoRestartIntervalMs;
-  if (intervalMs <= 0 || d.s.rollout !== null || !d.s.everReady) return;
-  const dueAtMs = d.s.committedAtMs + intervalMs;
+  if (intervalMs <= 0 || d.s.rollout !== null || d.s.reloadQueued || !d.s.everReady) return;
+  const dueAtMs = d.s.attemptedAtMs + intervalMs;
   const forcedAtMs = dueAtMs + intervalMs;
   const oldRemain = d.workers.some((w) => w.generation !== d.s.generation || !isActive(w));
   const atMs = oldRemain ? forcedAtMs : dueAtMs;

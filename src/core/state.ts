@@ -54,7 +54,7 @@ export interface Rollout {
   /** null while the configuration is being read */
   policy: Policy | null;
   startedAtMs: number;
-  /** when the present batch began */
+  /** when the present batch began, or its last worker became ready */
   batchAtMs: number;
   /** rolling: slots from 0 that belong to the new generation */
   window: number;
@@ -73,6 +73,8 @@ export interface State {
   lastGeneration: number;
   /** when the serving generation was committed */
   committedAtMs: number;
+  /** when a generation was last committed or given up: the automatic restart counts from here */
+  attemptedAtMs: number;
   nextWorkerId: number;
   everReady: boolean;
   /** the first generation has been ready in full once */
@@ -113,6 +115,7 @@ export function initialState(policy: Policy, nowMs: number, seed: number): State
     generation: policy.generationPerSpawn ? 0 : 1,
     lastGeneration: policy.generationPerSpawn ? 0 : 1,
     committedAtMs: nowMs,
+    attemptedAtMs: nowMs,
     nextWorkerId: 1,
     everReady: false,
     started: false,

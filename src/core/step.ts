@@ -7,8 +7,9 @@ import type { Command } from './command';
 import { Draft } from './draft';
 import type { ControlRequest, Event } from './event';
 import { INTERRUPT_WINDOW_MS, MAX_WORKERS, type SignalAction } from './policy';
+import { askAllAgain, becomeReady, becomeReadyIf, missingListeners } from './ready';
 import { reconcile } from './reconcile';
-import { beginReload, configFailed, configLoaded, endGenerationIfEmpty, failRollout } from './rollout';
+import { beginReload, configFailed, configLoaded, failRollout, tellEnded } from './rollout';
 import { isActive, type State, type WorkerState } from './state';
 import { beginStop, forceStop, startFailed } from './stop';
 
@@ -23,6 +24,7 @@ export function step(state: State, event: Event, nowMs: number): StepResult {
   handle(d, event);
   expire(d);
   reconcile(d);
+  tellEnded(d, state);
   return d.finish();
 }
 
@@ -63,7 +65,7 @@ function onWorker(d: Draft, w: WorkerState, event: WorkerEvent): void {
       return becomeReadyIf(d, d.patch(w, { listening: [...w.listening, event.key] }));
     case 'unlistening':
       d.patch(w, { listening: w.listening.filter((key) => key !== event.key) });
-      return;
+      return askAllAgain(d);
     case 'ready':
       return becomeReadyIf(d, d.patch(w, { saidReady: true }));
     case 'draining':
@@ -84,13 +86,17 @@ function onWorker(d: Draft, w: WorkerState, event: WorkerEvent): void {
 // --- workers ---------------------------------------------------------------------------------------------------
 
 function onSpawned(d: Draft, w: WorkerState, pid: number): void {
-  const spawned = d.patch(w, { pid });
+  const policy = d.policyOf(w.generation);
+  const deadlineMs =
+    w.phase === 'starting' && policy.ready === 'start' ? d.now + policy.startIntervalMs : w.deadlineMs;
+  const spawned = d.patch(w, { pid, deadlineMs });
   const { id: workerId, slot, generation } = spawned;
   d.log('debug', { what: 'worker-spawned', workerId, slot, generation, pid });
   d.statusChanged();
   // Told to leave while its spawn was under way: it hears of it now.
   if (spawned.phase === 'killed') d.signal(spawned, 'SIGKILL');
   else if (spawned.phase === 'draining') d.signal(spawned, d.s.stop?.signal ?? d.s.policy.drainSignal);
+  else becomeReadyIf(d, spawned);
 }
 
 function onSpawnFailed(
@@ -150,7 +156,6 @@ function onExited(d: Draft, w: WorkerState, status: number, lastWords: string | 
   } else if (!asked && !wasReady) {
     failedBeforeReady(d, w, endedReason(w, status, lastWords));
   }
-  endGenerationIfEmpty(d, generation);
 }
 
 function endedReason(w: WorkerState, status: number, lastWords: string | null): string {
@@ -167,34 +172,6 @@ function failedBeforeReady(d: Draft, w: WorkerState, reason: string): void {
   }
   const delayMs = delayAfterFailure(d, w);
   d.log('warn', { what: 'backoff', slot: w.slot, failures: d.slot(w.slot).failures, delayMs });
-}
-
-/** Listeners that this worker still has to be on: those of --bind, and those that its slot serves now. */
-export function missingListeners(d: Draft, w: WorkerState): string[] {
-  const wanted = new Set(d.policyOf(w.generation).requiredKeys);
-  if (d.isCandidate(w)) {
-    for (const other of d.workers) {
-      if (other.slot !== w.slot || other.generation !== d.s.generation || other.phase !== 'ready') continue;
-      for (const key of other.listening) wanted.add(key);
-    }
-  }
-  return [...wanted].filter((key) => !w.listening.includes(key));
-}
-
-function becomeReadyIf(d: Draft, w: WorkerState): void {
-  const mode = d.policyOf(w.generation).ready;
-  if (w.phase !== 'starting' || mode === 'start') return;
-  const said = w.saidReady || (mode === 'listen' && w.listening.length > 0);
-  if (said && missingListeners(d, w).length === 0) becomeReady(d, w);
-}
-
-function becomeReady(d: Draft, w: WorkerState): void {
-  d.patch(w, { phase: 'ready', readyAtMs: d.now, deadlineMs: null });
-  d.s.everReady = true;
-  d.setSlot(w.slot, { failures: 0, notBeforeMs: 0 });
-  const { id: workerId, slot, generation, pid } = w;
-  d.log('info', { what: 'worker-ready', workerId, slot, generation, pid, afterMs: d.now - w.spawnedAtMs });
-  d.statusChanged();
 }
 
 function onSelfDraining(d: Draft, w: WorkerState): void {
@@ -293,6 +270,7 @@ function maintain(d: Draft, what: 'reopenLogs' | 'upgrade' | 'ignore'): void {
 function scale(d: Draft, workers: number): void {
   const desired = Math.min(Math.max(Math.trunc(workers), 1), MAX_WORKERS);
   if (d.s.phase === 'stopping' || desired === d.s.desired || !Number.isFinite(desired)) return;
+  if (d.s.policy.generationPerSpawn) return;
   d.s.desired = desired;
   d.log('info', { what: 'scaled', workers: desired });
   d.statusChanged();

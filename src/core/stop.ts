@@ -29,6 +29,8 @@ export function beginStop(d: Draft, request: StopRequest): void {
   d.s.phase = 'stopping';
   d.s.reloadQueued = false;
   d.s.stagger = null;
+  // Whether one that is starting becomes ready matters no more.
+  for (const w of d.workers.filter(({ phase }) => phase === 'starting')) d.patch(w, { deadlineMs: null });
   const signal = request.signal ?? d.s.policy.stopSignal;
   d.s.stop = {
     code: request.code ?? 0,
@@ -75,6 +77,5 @@ export function reconcileStop(d: Draft): void {
   if (d.s.stop !== null) d.s.stop = { ...stop, nextAtMs };
   if (d.workers.some(isActive)) d.later(nextAtMs);
   if (d.workers.length > 0) return;
-  d.s.phase = 'ended';
-  d.commands.push({ type: 'exit', code: stop.code });
+  d.exit(stop.code);
 }
