@@ -111,18 +111,13 @@ function capabilities(binding: Binding | null): Fact[] {
   engine.close();
   return Object.entries(CAPABILITY_DOCS).map(([name, doc]) => {
     const missing = found[name as keyof Capabilities] ? null : missingBecause(binding);
-    const reason = name === 'fork' && missing === null ? forkProblem(binding) : missing;
+    const reason = name === 'fork' ? (missing ?? binding!.forkSupport().reason) : missing;
     return { name, works: reason === null, doc, reason };
   });
 }
 
 function missingBecause(binding: Binding | null): string {
   return binding ? `not on ${process.platform}` : 'needs the addon';
-}
-
-/** fork() of a running Node.js takes a C library that can be told to leave its locks alone. */
-function forkProblem(binding: Binding | null): string | null {
-  return binding && !('fork' in binding) ? 'this addon has no fork' : null;
 }
 
 /** `glibc 2.36`, or `musl`. */

@@ -1,12 +1,7 @@
 /** `prefork run`: the main job, in the foreground. */
 import { type Command, Option } from 'commander';
 import { PreforkError } from '../errors';
-import type { RunOptions } from '../options/load';
 import { addRunOptions, givenOptions } from './run-options';
-
-interface ManagerModule {
-  runManager(options: RunOptions): Promise<number>;
-}
 
 const AFTER_HELP = `
 Times are seconds, or have a unit: 500ms, 10s, 5m, 1h. An option may also stand in the
@@ -63,6 +58,6 @@ async function startRun(run: Command, entry: string, args: readonly string[]): P
   if (options instanceof PreforkError) {
     throw options;
   }
-  const { runManager } = require('../manager/run') as ManagerModule;
+  const { runManager } = require('../manager/run') as typeof import('../manager/run');
   return runManager(options);
 }

@@ -20,6 +20,8 @@ export interface LogFields {
   readonly exitCode?: number | null;
   /** what was thrown */
   readonly err?: unknown;
+  /** text: what kind of line it is, and its message says to people all that the fields say to machines */
+  readonly event?: unknown;
   readonly [name: string]: unknown;
 }
 
@@ -100,7 +102,10 @@ function openSink(destination: number | string): LogSink {
   }
 }
 
-/** `[10:04:05.123] INFO: worker ready  slot=0 pid=4711 generation=1`; colours only on a terminal. */
+/**
+ * `[10:04:05.123] INFO: cannot write the file  code=ENOSPC`; colours only on a terminal. The fields of an `event`
+ * are in its message already.
+ */
 function prettyPrinter(fd: number): (line: string) => string {
   const { prettyFactory } = require('pino-pretty') as typeof import('pino-pretty');
   const print = prettyFactory({
@@ -119,7 +124,7 @@ function prettyPrinter(fd: number): (line: string) => string {
   return (line) => {
     // In a place of their own, since pino-pretty would take a worker's pid for that of the process that logs.
     const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
-    return print({ level, time, msg, fields });
+    return print({ level, time, msg, fields: typeof fields.event === 'string' ? {} : fields });
   };
 }
 

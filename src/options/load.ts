@@ -132,6 +132,7 @@ async function gather(invocation: Invocation, env: NodeJS.ProcessEnv) {
   const environment = fromEnvironment(env);
   const chdir = line.values.chdir ?? environment.values.chdir ?? null;
   const base = resolve(invocation.cwd, chdir ?? '.');
+  new Checks([line, environment]).directory('chdir', base);
   const named = line.values.config ?? environment.values.config ?? null;
   const configFile = named === null ? findConfigFile(base) : resolve(base, named);
   if (configFile === null) {

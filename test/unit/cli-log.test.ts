@@ -59,14 +59,14 @@ describe('the log', () => {
   it('is pretty for people, without colours in a file', () => {
     const log = createLog({ format: 'pretty', level: 'debug', destination: file });
     log.info({ slot: 0, pid: 4711, signal: 'SIGTERM' }, 'worker ready');
-    log.warn({}, 'plain');
+    log.warn({ event: 'worker-ready', slot: 0 }, 'worker 4711 is ready in slot 0');
     log.error({ err: new Error('it is\nbad') }, 'worker failed');
     log.trace({}, 'not said');
     expect(lines()).toEqual([
       expect.stringMatching(
         /^\[\d\d:\d\d:\d\d\.\d{3}\] INFO: worker ready {2}slot=0 pid=4711 signal=SIGTERM$/,
       ),
-      expect.stringMatching(/^\[.*\] WARN: plain$/),
+      expect.stringMatching(/^\[.*\] WARN: worker 4711 is ready in slot 0$/),
       expect.stringMatching(/^\[.*\] ERROR: worker failed {2}err="it is\\nbad"$/),
     ]);
   });

@@ -323,6 +323,12 @@ describe('files and directories', () => {
     });
   });
 
+  it('a directory that is not there is named before a configuration is run in it', async () => {
+    write('c.mjs', 'export default {}');
+    const error = await refused({ given: { chdir: 'nowhere', config: join(directory, 'c.mjs') } });
+    expect(error.message).toMatch(/^--chdir: \S+nowhere: no such file or directory/);
+  });
+
   it('a chdir in a file starts from the file', async () => {
     mkdirSync(join(directory, 'etc'));
     mkdirSync(join(directory, 'app'));
