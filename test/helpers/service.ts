@@ -1,0 +1,182 @@
+/** `prefork run` as a user starts it: a real process, its log as events, and a check that it left nothing behind. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { expect } from 'vitest';
+
+export const root = join(__dirname, '..', '..');
+export const cli = join(root, 'dist', 'cli', 'prefork.js');
+export const fixture = (name: string): string => join(root, 'test', 'fixtures', name);
+export const engines = ['native', 'js'] as const;
+export type EngineName = (typeof engines)[number];
+
+/** Bound of every wait: far above what anything takes, so that a hang is told from a slow machine. */
+const LONG_MS = 20_000;
+
+export interface LogLine {
+  event?: string;
+  level: string;
+  msg: string;
+  pid?: number;
+  slot?: number;
+  generation?: number;
+  status?: number;
+  pids?: number[];
+  addresses?: string[];
+  [field: string]: unknown;
+}
+
+export interface StartOptions {
+  engine?: EngineName;
+  env?: Record<string, string>;
+  cwd?: string;
+  node?: string;
+  /** goes before the command: ['setpriv', …] */
+  wrap?: readonly string[];
+}
+
+type Waiter = {
+  fits: (line: LogLine) => boolean;
+  resolve: (line: LogLine) => void;
+  reject: (error: Error) => void;
+};
+
+export class Service {
+  readonly process: ChildProcess;
+  readonly lines: LogLine[] = [];
+  /** everything on standard error and output, as text */
+  errors = '';
+  output = '';
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly #marker: string;
+  readonly #waiters = new Set<Waiter>();
+  #cursor = 0;
+
+  private constructor(child: ChildProcess, marker: string) {
+    this.process = child;
+    this.#marker = marker;
+    this.exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
+    void this.exited.then(() => this.#fail('it ended'));
+    createInterface({ input: child.stderr! }).on('line', (text) => this.#onLine(text));
+    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.output += text;
+    });
+  }
+
+  /** `args` are options and the entry; the log is JSON unless they say otherwise. */
+  static start(args: readonly string[], options: StartOptions = {}): Service {
+    const marker = `PREFORK_TEST_MARKER=${randomUUID()}`;
+    const [name, value] = marker.split('=') as [string, string];
+    const engine =
+      options.engine === undefined ? [] : [options.engine === 'native' ? '--native' : '--no-native'];
+    const node = options.node ?? process.execPath;
+    const line = [...(options.wrap ?? []), node, cli, 'run', '--log-format', 'json', ...engine, ...args];
+    const child = spawn(line[0]!, line.slice(1), {
+      cwd: options.cwd ?? root,
+      env: { ...process.env, ...options.env, [name]: value },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    return new Service(child, marker);
+  }
+
+  get pid(): number {
+    return this.process.pid!;
+  }
+
+  /** The next line of that event (from where the last wait ended) that fits. */
+  async event(event: string, fits: (line: LogLine) => boolean = () => true): Promise<LogLine> {
+    const matches = (line: LogLine): boolean => line.event === event && fits(line);
+    const index = this.lines.findIndex((line, at) => at >= this.#cursor && matches(line));
+    if (index >= 0) {
+      this.#cursor = index + 1;
+      return this.lines[index]!;
+    }
+    const line = await new Promise<LogLine>((resolve, reject) => {
+      const waiter: Waiter = { fits: matches, resolve, reject };
+      this.#waiters.add(waiter);
+      const timer = setTimeout(() => this.#fail(`no ${event} within ${LONG_MS} ms`, waiter), LONG_MS);
+      timer.unref();
+    });
+    this.#cursor = this.lines.indexOf(line) + 1;
+    return line;
+  }
+
+  /** Waits until the first generation serves. */
+  async serving(): Promise<{ port: number; addresses: string[]; pids: number[] }> {
+    const line = await this.event('serving');
+    const addresses = line.addresses ?? [];
+    const port = Number(/:(\d+)/.exec(addresses[0]?.replace(/^\w+:\/\//, '') ?? '')?.[1] ?? 0);
+    return { port, addresses, pids: line.pids ?? [] };
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.process.kill(signal);
+  }
+
+  /** Signals, and waits for the end. */
+  async stop(
+    signal: NodeJS.Signals = 'SIGTERM',
+  ): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    this.signal(signal);
+    return this.exited;
+  }
+
+  /** Processes that were started by this service and live (zombies do not), itself included. */
+  processes(): number[] {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return pids.map(Number).filter((pid) => this.#isOurs(pid));
+  }
+
+  #isOurs(pid: number): boolean {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
+      return environment.split('\0').includes(this.#marker);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Ends what is left, for afterEach(); a service that was stopped must have left nothing. */
+  async dispose(): Promise<void> {
+    const stopped = this.process.exitCode !== null || this.process.signalCode !== null;
+    const left = stopped ? this.processes() : [];
+    this.process.kill('SIGKILL');
+    for (const pid of this.processes()) tryKill(pid);
+    await this.exited;
+    expect(left, 'processes left behind').toEqual([]);
+  }
+
+  #onLine(text: string): void {
+    this.errors += `${text}\n`;
+    let line: LogLine;
+    try {
+      line = JSON.parse(text) as LogLine;
+    } catch {
+      return;
+    }
+    this.lines.push(line);
+    for (const waiter of [...this.#waiters]) {
+      if (!waiter.fits(line)) continue;
+      this.#waiters.delete(waiter);
+      waiter.resolve(line);
+    }
+  }
+
+  #fail(reason: string, only?: Waiter): void {
+    for (const waiter of only ? [only] : [...this.#waiters]) {
+      if (!this.#waiters.delete(waiter)) continue;
+      waiter.reject(new Error(`${reason}; standard error was:\n${this.errors}`));
+    }
+  }
+}
+
+function tryKill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}
