@@ -11,6 +11,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prefork::InitPoller(env, exports);
   prefork::InitReap(env, exports);
   prefork::InitShm(env, exports);
+  prefork::InitSigguard(env, exports);
   prefork::InitSignals(env, exports);
   prefork::InitSockets(env, exports);
   prefork::InitSpawn(env, exports);

@@ -131,6 +131,10 @@ export interface Binding {
   prctlSubreaper(on: boolean): OrErrno;
   /** how: 0 block, 1 unblock, 2 set. Returns the former mask as a list, or −errno */
   sigprocmask(how: number, signals: readonly number[]): number[] | number;
+  /** before execve: blocks signals (1 to 31) in every thread, so that they stay pending. −EAGAIN after timeoutMs, with the caller's mask as it was. sigprocmask(1, …) takes it back. Linux */
+  holdSignals(signals: readonly number[], timeoutMs: number): OrErrno;
+  /** after execve: ends the guard of a process started with this addon in LD_PRELOAD and PREFORK_SIGNAL_GUARD (native/sys/sigguard.h). How many signals it held back; 0: there is none */
+  releaseSignals(): number;
 
   // --- descriptors
   close(fd: number): OrErrno;
@@ -171,6 +175,10 @@ export interface Binding {
   forkSupport(): { ok: boolean; reason: string | null };
   /** Blocks, and forks a child of this process' parent for each packet on `channel`, answering each (src/preload/protocol.ts). In every child: what was sent for it. In this process: 0 once the other side has closed, or −errno */
   serveForks(channel: number, flags: number, deathSignal: number): NativeMessage | number;
+  /** getpid(2), which process.pid is a copy of */
+  getpid(): number;
+  /** requests of the event loop under way: thread-pool work, connects, writes */
+  activeRequests(): number;
   /** _exit(2): no handlers, nothing flushed */
   exitNow(code: number): void;
   /** Lets a context's own Math.random, which has just given `drawn`, go on from 16 bytes, not all zero. false: this V8 is laid out otherwise */
