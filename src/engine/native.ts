@@ -37,7 +37,8 @@ export class NativeEngine implements Engine {
   /** by worker id */
   readonly #children = new Map<number, Child>();
   readonly #byPid = new Map<number, Child>();
-  readonly #onSigchld = (): void => this.#collectWithoutPidfd();
+  readonly #adoptsOrphans = process.pid === 1;
+  readonly #onSigchld = (): void => this.#onChildSignal();
 
   constructor(binding: Binding) {
     this.#binding = binding;
@@ -205,16 +206,22 @@ export class NativeEngine implements Engine {
     }
   }
 
-  /** SIGCHLD: stops and continues, which no pidfd tells, and the exits of children that have no pidfd. */
-  #collectWithoutPidfd(): void {
-    for (;;) {
-      const change = this.#binding.waitStopped();
-      if (change === null) break;
+  /** SIGCHLD: stops and continues, which no pidfd tells, the exits of children that have no pidfd, and orphans. */
+  #onChildSignal(): void {
+    for (let change = this.#binding.waitStopped(); change !== null; change = this.#binding.waitStopped()) {
       const child = this.#byPid.get(change.pid);
       if (child === undefined) continue;
       this.#queue.push({ type: change.stopped ? 'stopped' : 'continued', workerId: child.workerId });
     }
     for (const child of [...this.#children.values()]) if (child.pidfd < 0) this.#reap(child);
+    if (this.#adoptsOrphans) this.#reapOrphans();
+  }
+
+  /** As pid 1 of a container: processes whose own parents have gone are ours to reap, and nobody's to report. */
+  #reapOrphans(): void {
+    const pids = this.#binding.adoptedChildren();
+    if (typeof pids === 'number') return;
+    for (const pid of pids) if (!this.#byPid.has(pid)) this.#binding.waitpid(pid, -1, true);
   }
 
   #closeChannel(child: Child): void {
