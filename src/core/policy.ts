@@ -50,6 +50,8 @@ export interface Policy {
   retryRollout: boolean;
   /** every spawn counts as a generation of its own; for one slot, which is not scaled */
   generationPerSpawn: boolean;
+  /** those that are leaving already are told again: when one more generation is replaced, and at a stop */
+  drainAgain: boolean;
   /** delay after n failures before ready: base × 2^(n-1), at most max, less up to half by jitter; base 0: none */
   backoffBaseMs: number;
   backoffMaxMs: number;
@@ -124,6 +126,7 @@ export const defaultPolicy: Policy = {
   firstFailureExits: true,
   retryRollout: false,
   generationPerSpawn: false,
+  drainAgain: false,
   backoffBaseMs: 500,
   backoffMaxMs: 30_000,
   spawnBurst: 128,

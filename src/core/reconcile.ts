@@ -38,20 +38,38 @@ function targetGeneration(d: Draft, slot: number): number {
 
 function fill(d: Draft): void {
   const { rollout } = d.s;
+  const candidates = rollout === null ? [] : activeBySlot(d, rollout.generation);
   // A new generation first: what replaces the old must not wait for a respawn of the old.
   if (rollout?.policy?.rollout === 'surge') {
     if (d.now < rollout.notBeforeMs) d.later(rollout.notBeforeMs);
-    else for (let slot = 0; slot < candidateSlots(d); slot++) ensure(d, slot, rollout.generation);
+    else for (let slot = 0; slot < candidateSlots(d); slot++) ensure(d, slot, rollout.generation, candidates);
   }
   // Where every spawn is a generation of its own, the new one takes the place of an old one that ends meanwhile.
   if (rollout !== null && d.s.policy.generationPerSpawn) return;
-  const slots = Math.max(d.s.desired, rollingSlots(d));
-  for (let slot = 0; slot < slots; slot++) ensure(d, slot, targetGeneration(d, slot));
+  const serving = activeBySlot(d, d.s.generation);
+  const rolling = rollingSlots(d);
+  const slots = Math.max(d.s.desired, rolling);
+  for (let slot = 0; slot < slots; slot++) {
+    ensure(d, slot, targetGeneration(d, slot), slot < rolling ? candidates : serving);
+  }
 }
 
-function ensure(d: Draft, slot: number, generation: number): void {
-  const active = d.activeIn(slot, generation);
-  if (active.length === 0 || (active.every((w) => w.retiring !== null) && mayReplace(d))) {
+type BySlot = readonly (readonly WorkerState[] | undefined)[];
+
+function activeBySlot(d: Draft, generation: number): BySlot {
+  const bySlot: WorkerState[][] = [];
+  for (const w of d.workers) {
+    if (w.generation !== generation || !isActive(w)) continue;
+    const others = bySlot[w.slot];
+    if (others === undefined) bySlot[w.slot] = [w];
+    else others.push(w);
+  }
+  return bySlot;
+}
+
+function ensure(d: Draft, slot: number, generation: number, bySlot: BySlot): void {
+  const active = bySlot[slot];
+  if (active === undefined || (active.every((w) => w.retiring !== null) && mayReplace(d))) {
     spawnInto(d, slot, generation);
   }
 }
@@ -143,6 +161,7 @@ function giveUpUnspawnable(d: Draft): void {
 
 function drainSurplus(d: Draft): void {
   let ready = d.workers.filter((w) => w.phase === 'ready').length;
+  const told = new Set<number>();
   for (const w of d.workers.slice()) {
     if (!isActive(w)) continue;
     const reason = surplusReason(d, w);
@@ -153,6 +172,17 @@ function drainSurplus(d: Draft): void {
       ready--;
     }
     d.drain(w, reason, reason === 'hung' ? 'SIGQUIT' : d.s.policy.drainSignal);
+    if (reason === 'rollout') told.add(w.id);
+  }
+  if (told.size > 0 && d.s.policy.drainAgain) tellAgain(d, told);
+}
+
+/** Reminds the workers of earlier generations that have not ended yet. */
+function tellAgain(d: Draft, told: ReadonlySet<number>): void {
+  for (const w of d.workers) {
+    if (w.phase === 'draining' && w.leaving === 'rollout' && !told.has(w.id)) {
+      d.signal(w, d.s.policy.drainSignal);
+    }
   }
 }
 

@@ -41,6 +41,9 @@ export function beginStop(d: Draft, request: StopRequest): void {
   };
   d.commands.push({ type: 'quiesceListeners' });
   d.log('info', { what: 'stopping', signal: request.cause, immediate, workers: d.workers.length });
+  if (d.s.policy.drainAgain) {
+    for (const w of d.workers) if (w.phase === 'draining') d.signal(w, signal);
+  }
   d.statusChanged();
 }
 

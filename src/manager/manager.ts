@@ -8,11 +8,11 @@ import { violations } from '../core/invariants';
 import { initialState, type State } from '../core/state';
 import { step } from '../core/step';
 import { nowMs } from '../engine/clock';
-import type { Engine, EngineEvent, WorkerHandle } from '../engine/engine';
+import type { Engine, EngineEvent, SpawnSpec, WorkerHandle } from '../engine/engine';
 import type { ManagerMessage, WorkerMessage } from '../worker/protocol';
 import { formatSocketAddress } from './addresses';
 import { type Adoptions, adoptionKey, adoptions } from './coverage';
-import { spawnSpec } from './launch';
+import { type Place, spawnSpec } from './launch';
 import { type ListenRequest, Listeners } from './listeners';
 import type { Log } from './log';
 import { messageOf } from './messages';
@@ -46,6 +46,8 @@ export interface ManagerDeps {
   observer?: ManagerObserver;
   /** seed of the jitter; any 32-bit number but 0 */
   seed?: number;
+  /** how a worker is started, where that is not for launch.ts to say (start_server) */
+  spec?: (place: Place) => SpawnSpec;
   /** reopens the log file (USR1) */
   reopenLogs?: () => void;
   /** replaces this process by a new manager (USR2); returns when that failed */
@@ -176,7 +178,8 @@ export class Manager {
     const { workerId, generation, slot } = place;
     // Where every spawn is a generation of its own, there is one plan for all.
     const plan = this.#plans.get(generation) ?? this.#deps.service;
-    const result = this.#engine.spawn(spawnSpec(plan.launch, place, this.#listeners, this.#engine));
+    const spec = this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine);
+    const result = this.#engine.spawn(spec);
     if ('handle' in result) {
       this.#onSpawned(workerId, result.handle, generation, slot);
     } else if ('code' in result) {
