@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+/** The `start_server` command: Server::Starter's superdaemon. */
+import { StarterExit } from '../starter/exit';
+import { parseCommandLine, type Request } from '../starter/options';
+
+/** Runs the command line and resolves to the exit code. Whatever goes wrong is told on standard error. */
+export async function startServer(argv: readonly string[]): Promise<number> {
+  const say = (line: string): void => {
+    process.stderr.write(`${line}\n`);
+  };
+  try {
+    return await perform(parseCommandLine(argv, process.env.POSIXLY_CORRECT !== undefined), say);
+  } catch (error) {
+    if (!(error instanceof StarterExit)) throw error;
+    say(error.message);
+    return error.exitCode;
+  }
+}
+
+// Each part is loaded when it is wanted: a command that only looks is done at once.
+async function perform(request: Request, say: (line: string) => void): Promise<number> {
+  switch (request.do) {
+    case 'help': {
+      const { helpText } = require('../starter/help') as typeof import('../starter/help');
+      process.stdout.write(helpText);
+      return 0;
+    }
+    case 'version': {
+      const { version } = require('./version') as typeof import('./version');
+      process.stdout.write(`${version()}\n`);
+      return 0;
+    }
+    case 'restart': {
+      const { restartServer } = require('../starter/restart') as typeof import('../starter/restart');
+      await restartServer(request);
+      return 0;
+    }
+    case 'stop': {
+      const { stopServer } = require('../starter/stop') as typeof import('../starter/stop');
+      await stopServer(request.pidFile, say);
+      return 0;
+    }
+    case 'run': {
+      const { runStarter } = require('../starter/starter') as typeof import('../starter/starter');
+      return runStarter(request.options);
+    }
+  }
+}
+
+if (require.main === module) {
+  void startServer(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+  });
+}
