@@ -31,6 +31,8 @@ export interface Failure {
   detail: string;
   /** how many answers the connection had given before */
   answersBefore: number;
+  /** X-Pid of the last of them: the worker that the connection was with */
+  worker: number | null;
 }
 
 export interface StrictReport {
@@ -97,10 +99,10 @@ export class StrictClient {
     }
   }
 
-  async #fail(error: unknown, answersBefore: number): Promise<void> {
+  async #fail(error: unknown, answersBefore: number, worker: number | null = null): Promise<void> {
     const kind = error instanceof Failed ? error.kind : 'reset';
     const detail = error instanceof Error ? error.message : String(error);
-    this.#report.failures.push({ kind, detail, answersBefore });
+    this.#report.failures.push({ kind, detail, answersBefore, worker });
     // A server that is gone would be asked as fast as the loop turns.
     await pause(20);
   }
@@ -126,9 +128,10 @@ export class StrictClient {
         }
         await this.#think();
       } catch (error) {
+        const worker = connection?.worker ?? null;
         connection?.close();
         connection = undefined;
-        await this.#fail(error, answersBefore);
+        await this.#fail(error, answersBefore, worker);
       }
     }
     connection?.close();
@@ -195,6 +198,7 @@ export class StrictClient {
 
 class Http1Connection {
   answers = 0;
+  worker: number | null = null;
   readonly #socket: net.Socket;
   #received = Buffer.alloc(0);
   #wake: (() => void) | undefined;
@@ -242,6 +246,8 @@ class Http1Connection {
     else await this.#take(Number(headers.get('content-length') ?? 0));
     if (status !== 200) throw new Failed('status', head.split('\r\n', 1)[0] ?? head);
     this.answers++;
+    const pid = headers.get('x-pid');
+    if (pid !== undefined) this.worker = Number(pid);
     return headers.get('connection')?.toLowerCase() !== 'close';
   }
 
