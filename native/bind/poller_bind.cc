@@ -36,6 +36,7 @@ class Poller {
   bool open() const { return self_ != nullptr; }
   uv_handle_t* handle() { return reinterpret_cast<uv_handle_t*>(&poll_); }
   void OnReadable();
+  bool Call(const uint64_t* ids, size_t count);
   void OnClosed();
 
   Napi::Env env_;
@@ -80,15 +81,30 @@ void Poller::OnReadable() {
   if (count <= 0) return;
   Napi::HandleScope scope(env_);
   std::shared_ptr<Poller> alive = self_;  // the callback may call close()
-  Napi::Array list = Napi::Array::New(env_, static_cast<size_t>(count));
-  for (int i = 0; i < count; i++) {
-    list.Set(static_cast<uint32_t>(i), Napi::Number::New(env_, static_cast<double>(ids[i])));
-  }
-  on_events_.MakeCallback(env_.Global(), {list}, *context_);
+  if (Call(ids, static_cast<size_t>(count))) return;
   if (env_.IsExceptionPending()) {
     Napi::Error error = env_.GetAndClearPendingException();
     napi_fatal_exception(env_, error.Value());
+  } else if (open()) {
+    // The environment is going: it runs the loop a last time, in which no JavaScript can be called.
+    uv_poll_stop(&poll_);
   }
+}
+
+// In terms of Node-API itself, since its C++ wrapper ends the process where JavaScript cannot run any more.
+bool Poller::Call(const uint64_t* ids, size_t count) {
+  napi_value list, global, number, ignored;
+  napi_status status = napi_create_array_with_length(env_, count, &list);
+  for (size_t i = 0; i < count && status == napi_ok; i++) {
+    status = napi_create_double(env_, static_cast<double>(ids[i]), &number);
+    if (status == napi_ok) status = napi_set_element(env_, list, static_cast<uint32_t>(i), number);
+  }
+  if (status == napi_ok) status = napi_get_global(env_, &global);
+  if (status == napi_ok) {
+    // With the context of an asynchronous callback, so that ticks and microtasks run after it.
+    status = napi_make_callback(env_, *context_, global, on_events_.Value(), 1, &list, &ignored);
+  }
+  return status == napi_ok;
 }
 
 void Poller::Close() {

@@ -76,3 +76,8 @@ export class Child {
 export function liveChild(pid: number): Child | undefined {
   return live.get(pid);
 }
+
+/** @internal In a forked process: its parent's children are not its own. */
+export function forgetChildren(): void {
+  for (const child of [...live.values()]) child.markReaped(undefined);
+}

@@ -55,6 +55,7 @@ export function toNativeSpec(
   args: readonly string[],
   options: ProgramOptions,
 ): NativeSpawnSpec {
+  if (!Array.isArray(args)) throw new TypeError('args must be an array of strings');
   const { cwd, umask, rlimits, uid, gid, noNewPrivs } = options;
   const groups = options.groups ?? defaultGroups(options);
   return {

@@ -145,3 +145,11 @@ function expectSigchld(id: number): void {
 function collectWithoutPidfd(): void {
   for (const [id, watch] of [...watches]) if (watch.pidfd < 0) collect(id);
 }
+
+/** @internal In a forked process: it does not wait for what its parent waits for. */
+export function forgetWatches(): void {
+  for (const [id, watch] of [...watches]) {
+    watch.cancel();
+    drop(id, watch);
+  }
+}
