@@ -2,6 +2,7 @@
 /** The `prefork` command: one file a subcommand, and one line for whatever goes wrong. */
 import { Command, CommanderError } from 'commander';
 import { exitCodes, PreforkError, preforkError } from '../errors';
+import { takeUpgradeTask } from '../manager/upgrade-environment';
 import { addDoctor } from './doctor';
 import { helpConfiguration, outputConfiguration } from './help';
 import { addRun } from './run';
@@ -63,4 +64,12 @@ function fail(error: unknown): void {
   }
 }
 
-void main(process.argv.slice(2));
+/** A manager that replaces itself (USR2) starts its successor by this same command line. */
+async function start(): Promise<void> {
+  const task = takeUpgradeTask();
+  if (task === null) return main(process.argv.slice(2));
+  const { runUpgradeTask } = require('../manager/take-over') as typeof import('../manager/take-over');
+  process.exitCode = await runUpgradeTask(task);
+}
+
+start().catch(fail);

@@ -16,6 +16,11 @@ export class EventQueue {
     this.#deliver();
   }
 
+  /** What nobody has been given yet. */
+  get waiting(): readonly EngineEvent[] {
+    return [...this.#events];
+  }
+
   /** Ends the current wait, or the next one if there is none. */
   wake(): void {
     this.#awake = true;

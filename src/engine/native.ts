@@ -21,11 +21,19 @@ const FIRST_INHERITED_FD = 3;
 /** Packets taken from one worker before the others have their turn. */
 const MAX_PACKETS_A_TURN = 64;
 
-interface Child extends WorkerHandle {
+/** A worker's descriptors in this process. */
+export interface Child extends WorkerHandle {
   /** −1 on kernels without pidfd_open(2) */
   pidfd: number;
   /** −1: none, or closed by the worker */
   channel: number;
+}
+
+/** What is left of an engine when its process replaces itself: plain data, and descriptors that are kept open. */
+export interface EngineHandover {
+  readonly children: readonly Readonly<Child>[];
+  /** come, but given to nobody yet */
+  readonly events: readonly EngineEvent[];
 }
 
 export class NativeEngine implements Engine {
@@ -95,7 +103,27 @@ export class NativeEngine implements Engine {
 
   /** Takes over a child that this process has already: one that a forkserver forked, or from before an upgrade. */
   adopt(workerId: number, pid: number, pidfd: number, channel: number): WorkerHandle {
+    this.#binding.registerChild(pid);
     return this.#watch(workerId, pid, pidfd, channel);
+  }
+
+  /** Everything that an engine in a successor of this process needs to go on; changes nothing here. */
+  handOver(): EngineHandover {
+    return {
+      children: [...this.#children.values()].map((child) => ({ ...child })),
+      events: this.#queue.waiting,
+    };
+  }
+
+  /** Goes on from where an engine was that ran in this process before an execve(2). */
+  takeOver({ children, events }: EngineHandover): void {
+    for (const { workerId, pid, pidfd, channel } of children) {
+      for (const fd of [pidfd, channel]) if (fd >= 0) this.#binding.setCloexec(fd);
+      this.adopt(workerId, pid, pidfd, channel);
+    }
+    for (const event of events) this.#queue.push(event);
+    // A SIGCHLD that came meanwhile told nobody. In a later turn, since what it collects is lost if this take-over fails.
+    setImmediate(this.#onSigchld);
   }
 
   #watch(workerId: number, pid: number, pidfd: number, channel: number): Child {

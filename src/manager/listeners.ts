@@ -36,6 +36,15 @@ interface OpenOptions {
   key?: string;
 }
 
+/** Listeners as plain data, for a successor in this process that finds their descriptors open. */
+export interface ListenersHandover {
+  readonly listeners: readonly (Omit<Listener, 'sockets'> & {
+    readonly sockets: readonly (readonly [number, EngineListener])[];
+  })[];
+  /** generation → call site → key */
+  readonly sites: readonly (readonly [number, readonly (readonly [string, string])[]])[];
+}
+
 export type ListenRequest = Extract<WorkerMessage, { type: 'listen' }>;
 
 export class Listeners {
@@ -122,6 +131,20 @@ export class Listeners {
     const key = free ?? `${prefix}${number}`;
     sites.set(place, key);
     return key;
+  }
+
+  handOver(): ListenersHandover {
+    return {
+      listeners: this.all().map((listener) => ({ ...listener, sockets: [...listener.sockets] })),
+      sites: [...this.#sites].map(([generation, sites]) => [generation, [...sites]]),
+    };
+  }
+
+  takeOver({ listeners, sites }: ListenersHandover): void {
+    for (const listener of listeners) {
+      this.#byKey.set(listener.key, { ...listener, sockets: new Map(listener.sockets) });
+    }
+    for (const [generation, places] of sites) this.#sites.set(generation, new Map(places));
   }
 
   forgetGeneration(generation: number): void {

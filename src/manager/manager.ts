@@ -31,6 +31,23 @@ export interface ManagerObserver {
   engineEvent?(event: EngineEvent, state: State): void;
 }
 
+/** What a manager's successor in the same process needs to go on: plain data. */
+export interface ManagerHandover {
+  readonly state: State;
+  readonly plans: readonly (readonly [number, GenerationPlan])[];
+  readonly workers: readonly {
+    readonly workerId: number;
+    readonly pid: number;
+    readonly generation: number;
+    readonly slot: number;
+    readonly lastWords: string | null;
+  }[];
+  readonly adoptions: readonly (readonly [string, number])[];
+  readonly hadTerminal: boolean;
+  /** come, but unknown to the state */
+  readonly events: readonly Event[];
+}
+
 interface Running {
   handle: WorkerHandle;
   lastWords: string | null;
@@ -50,8 +67,10 @@ export interface ManagerDeps {
   spec?: (place: Place) => SpawnSpec;
   /** reopens the log file (USR1) */
   reopenLogs?: () => void;
-  /** replaces this process by a new manager (USR2); returns when that failed */
-  upgrade?: (state: State) => Promise<void>;
+  /** begins to replace this process by a new manager (USR2) */
+  upgrade?: () => void;
+  /** of the manager that this process was before it replaced itself */
+  former?: ManagerHandover;
 }
 
 export class Manager {
@@ -67,17 +86,75 @@ export class Manager {
   #state: State;
   #adoptions: Adoptions = new Map();
   #exitCode: number | null = null;
+  /** addresses that workers are being given */
+  #requests = 0;
+  #tellSettled: ((settled: boolean) => void) | null = null;
 
   constructor(deps: ManagerDeps) {
-    const { service, engine } = deps;
+    const { service, engine, former } = deps;
     this.#deps = deps;
     this.#engine = engine;
     this.#log = deps.log;
     this.#listeners = deps.listeners;
-    this.#signals = new SignalQueue(() => engine.wake());
+    this.#signals = new SignalQueue(() => engine.wake(), former?.hadTerminal);
     this.#statusFile = service.statusFile === null ? null : new StatusFile(service.statusFile);
     this.#state = initialState(service.policy, nowMs(), deps.seed ?? process.pid);
     this.#plans.set(this.#state.generation, service);
+    if (former) this.#takeOver(former);
+  }
+
+  #takeOver({ state, plans, workers, adoptions, events }: ManagerHandover): void {
+    this.#state = state;
+    this.#plans.clear();
+    for (const [generation, plan] of plans) this.#plans.set(generation, plan);
+    for (const { workerId, pid, generation, slot, lastWords } of workers) {
+      this.#running.set(workerId, { handle: { workerId, pid }, lastWords, generation, slot });
+    }
+    this.#adoptions = new Map(adoptions);
+    this.#inbox.push(...events);
+  }
+
+  /** For a successor in this process; changes nothing here. */
+  handOver(): ManagerHandover {
+    return {
+      state: this.#state,
+      plans: [...this.#plans],
+      workers: [...this.#running].map(([workerId, { handle, generation, slot, lastWords }]) => {
+        return { workerId, pid: handle.pid, generation, slot, lastWords };
+      }),
+      adoptions: [...this.#adoptions],
+      hadTerminal: this.#signals.hadTerminal,
+      events: [...this.#inbox, ...this.#signals.waiting],
+    };
+  }
+
+  get isStopping(): boolean {
+    return this.#state.phase !== 'running';
+  }
+
+  /** What a successor could not go on with, in words; null: nothing. */
+  get underWay(): string | null {
+    const { phase, started, rollout, reloadQueued, workers } = this.#state;
+    if (phase !== 'running') return 'the service stops';
+    if (!started) return 'the first workers are not all ready yet';
+    if (rollout !== null || reloadQueued) return 'a new generation is starting';
+    if (this.#requests > 0) return 'an address is being opened';
+    if (workers.some(({ pid }) => pid === null)) return 'a worker is being started';
+    return this.#inbox.length > 0 ? 'events are waiting' : null;
+  }
+
+  /** Resolves after a turn that left nothing under way; false: the service stops instead. One call at a time. */
+  settled(): Promise<boolean> {
+    this.#engine.wake();
+    return new Promise((resolve) => {
+      this.#tellSettled = resolve;
+    });
+  }
+
+  #afterTurn(): void {
+    if (this.#tellSettled === null || (this.underWay !== null && !this.isStopping)) return;
+    this.#tellSettled(!this.isStopping);
+    this.#tellSettled = null;
   }
 
   get state(): State {
@@ -104,10 +181,12 @@ export class Manager {
   async run(): Promise<number> {
     this.#signals.trap(this.#state.policy.signals);
     try {
+      if (this.#deps.former) this.#publishStatus();
       this.#inbox.push({ type: 'tick' });
       for (;;) {
         this.#drainInbox();
         this.#coverSlots();
+        this.#afterTurn();
         if (this.#exitCode !== null) return this.#exitCode;
         const events = await this.#engine.wait(this.#state.wakeAtMs ?? Number.POSITIVE_INFINITY);
         for (const event of events) this.#onEngineEvent(event);
@@ -161,8 +240,7 @@ export class Manager {
       case 'reopenLogs':
         return this.#reopenLogs();
       case 'reexec':
-        void this.#deps.upgrade?.(this.#state);
-        return;
+        return this.#upgrade();
       case 'log':
         return this.#write(command);
       case 'exit':
@@ -220,6 +298,15 @@ export class Manager {
       const reason = error instanceof Error ? error.message : String(error);
       this.post({ type: 'configFailed', generation, reason });
     }
+  }
+
+  #upgrade(): void {
+    if (this.#deps.upgrade) this.#deps.upgrade();
+    else
+      this.#log.warn(
+        { event: 'upgrade-failed' },
+        `the ${this.#engine.name} engine cannot replace the manager`,
+      );
   }
 
   #reopenLogs(): void {
@@ -293,7 +380,8 @@ export class Manager {
     const running = this.#running.get(workerId);
     if (!running) return;
     const { seq } = request;
-    const result = await this.#listeners.request(request, running.generation);
+    this.#requests++;
+    const result = await this.#listeners.request(request, running.generation).finally(() => this.#requests--);
     if ('code' in result) {
       const address = formatSocketAddress(request);
       this.#engine.send(running.handle, {

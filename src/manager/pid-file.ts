@@ -46,6 +46,11 @@ export class PidFile {
     throw preforkError('ERR_PREFORK_ALREADY_RUNNING', { pidFile: path, pid: readPid(path) ?? 0 });
   }
 
+  /** One that this process claimed before it replaced itself: the lock is the open descriptor's. */
+  static takeOver(path: string, fd: number): PidFile {
+    return new PidFile(path, fd);
+  }
+
   write(pid: number): void {
     ftruncateSync(this.fd);
     writeSync(this.fd, `${pid}\n`);

@@ -1,7 +1,9 @@
 /** `prefork run`: from checked options to a running manager and its exit code. */
 import { join } from 'node:path';
 import { type Policy, type SignalAction, type SignalTable, signalPresets } from '../core/policy';
+import type { State } from '../core/state';
 import { loadBinding } from '../engine/binding';
+import { nowMs } from '../engine/clock';
 import type { Engine, Signal } from '../engine/engine';
 import { errnoText } from '../engine/errno';
 import { JsEngine } from '../engine/js';
@@ -11,23 +13,21 @@ import type { Address } from '../options/address';
 import { loadRunOptions, type RunOptions } from '../options/load';
 import { displayAddress, formatSocketAddress, resolveAddress } from './addresses';
 import { readEnvDir } from './env-dir';
+import { descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
 import { createLog, type Log } from './log';
-import { Manager } from './manager';
+import { Manager, type ManagerHandover } from './manager';
 import { PidFile } from './pid-file';
 import { defaultPolicy } from '../core/policy';
 import type { GenerationPlan, Service } from './service';
+import { thisProgram, Upgrade } from './upgrade';
 
 const HOOK = join(__dirname, '..', 'worker', 'hook.js');
 
 /** Runs the service of `options` in this process until it has stopped. Resolves to the exit code. */
 export async function runManager(options: RunOptions): Promise<number> {
-  const log = createLog({
-    format: options.logFormat,
-    level: options.logLevel,
-    destination: options.logFile ?? 2,
-  });
+  const log = openLog(options);
   let pidFile: PidFile | null = null;
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
@@ -37,7 +37,7 @@ export async function runManager(options: RunOptions): Promise<number> {
     await openBinds(engine, listeners, options.bind);
     pidFile?.write(process.pid);
     if (options.engineReason !== null) log.warn({}, `using the js engine: ${options.engineReason}`);
-    return await serve(options, plan, { engine, log, listeners });
+    return await makeManager(options, plan, { engine, log, listeners, pidFile, protocols: new Map() }).run();
   } catch (error) {
     if (!(error instanceof PreforkError)) throw error;
     process.stderr.write(`prefork: ${error.message}\n`);
@@ -49,12 +49,63 @@ export async function runManager(options: RunOptions): Promise<number> {
   }
 }
 
-async function serve(
+/**
+ * Goes on with the service of the manager that this process was before it replaced itself. Everything that can fail is
+ * done here, and nothing that could not be done again: the manager runs with `run()`, and `finish()` comes after it.
+ */
+export function resumeManager(handover: Handover): { manager: Manager; log: Log; finish(): void } {
+  const { options } = handover;
+  const log = openLog(options);
+  const engine = createEngine(options);
+  const listeners = new Listeners(engine, options);
+  listeners.takeOver(handover.listeners);
+  if (engine instanceof NativeEngine) engine.takeOver(handover.engine);
+  const pidFile = handover.pidFile && PidFile.takeOver(handover.pidFile.path, handover.pidFile.fd);
+  const former = withHook(handover.manager, handover.hook);
+  const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
+  if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
+  const parts = { engine, log, listeners, pidFile, protocols: new Map(handover.protocols) };
+  const manager = makeManager(options, plan, parts, { former, script: handover.former.script });
+  return { manager, log, finish: () => close(parts) };
+}
+
+/** The plans of the former manager, with this version's hook in its workers to come. */
+function withHook(former: ManagerHandover, hook: string): ManagerHandover {
+  const plans = former.plans.map(([generation, plan]) => {
+    const args = plan.launch.args.map((arg) => (arg === hook ? HOOK : arg));
+    return [generation, { ...plan, launch: { ...plan.launch, args } }] as const;
+  });
+  return { ...former, plans };
+}
+
+function openLog(options: RunOptions): Log {
+  const { logFormat: format, logLevel: level, logFile } = options;
+  return createLog({ format, level, destination: logFile ?? 2 });
+}
+
+interface Parts {
+  engine: Engine;
+  log: Log;
+  listeners: Listeners;
+  pidFile: PidFile | null;
+  /** listener's key → what is spoken there */
+  protocols: Map<string, string>;
+}
+
+function close({ engine, listeners, pidFile }: Parts): void {
+  listeners.close();
+  engine.close();
+  pidFile?.release();
+}
+
+/** `resumed`: what the manager goes on from, and the script that this process was started as. */
+function makeManager(
   options: RunOptions,
   plan: GenerationPlan,
-  parts: { engine: Engine; log: Log; listeners: Listeners },
-): Promise<number> {
-  const { engine, log, listeners } = parts;
+  parts: Parts,
+  resumed?: { former: ManagerHandover; script: string },
+): Manager {
+  const { engine, log, listeners, protocols } = parts;
   const service: Service = {
     ...plan,
     reusePort: options.reusePort,
@@ -62,12 +113,13 @@ async function serve(
     statusFile: options.statusFile,
     reload: () => reload(options, parts),
   };
-  const protocols = new Map<string, string>();
   const manager: Manager = new Manager({
     engine,
     log,
     service,
     listeners,
+    ...(resumed && { former: resumed.former }),
+    ...(engine instanceof NativeEngine && { upgrade: () => upgrade?.begin() }),
     reopenLogs: () => log.reopen(),
     observer: {
       engineEvent(event) {
@@ -76,28 +128,64 @@ async function serve(
         if (message?.type === 'listening') protocols.set(String(message.key), String(message.protocol));
       },
       command(command, state) {
-        if (command.type !== 'started') return;
-        const addresses = listeners
-          .all()
-          .map((listener) =>
-            displayAddress({ ...listener, port: listener.boundPort }, protocols.get(listener.key) ?? 'tcp'),
-          );
-        const pids = state.workers.filter((w) => w.phase === 'ready').map((w) => w.pid);
-        const where = addresses.length > 0 ? `serving ${addresses.join(', ')}` : 'running';
-        log.info(
-          { event: 'serving', addresses, pids, engine: engine.name, pid: process.pid },
-          `${where} with ${pids.length} workers (${engine.name} engine, manager ${process.pid}, workers ${pids.join(' ')})`,
-        );
+        if (command.type === 'started') announce(parts, state);
+        if (command.type === 'exit') upgrade?.close();
       },
     },
   });
-  return manager.run();
+  const upgrade =
+    engine instanceof NativeEngine ? makeUpgrade(options, parts, engine, manager, resumed?.script) : null;
+  return manager;
 }
 
-async function reload(
-  former: RunOptions,
-  { engine, listeners, log }: { engine: Engine; listeners: Listeners; log: Log },
-): Promise<GenerationPlan> {
+/** `script`: as it was named, where this process was started by another name (after a failed take-over). */
+function makeUpgrade(
+  options: RunOptions,
+  { log, listeners, pidFile, protocols }: Parts,
+  engine: NativeEngine,
+  manager: Manager,
+  script = process.argv[1],
+): Upgrade | null {
+  const { binding } = loadBinding();
+  if (binding === null || script === undefined) return null;
+  const program = thisProgram(script);
+  const collect = (guardFd: number): Handover => {
+    const kept = {
+      engine: engine.handOver(),
+      listeners: listeners.handOver(),
+      pidFile: pidFile && { path: pidFile.path, fd: pidFile.fd },
+      guardFd,
+    };
+    return {
+      schema: HANDOVER_SCHEMA,
+      former: program,
+      fds: descriptorsOf(kept),
+      atMs: nowMs(),
+      options,
+      manager: manager.handOver(),
+      protocols: [...protocols],
+      hook: HOOK,
+      ...kept,
+    };
+  };
+  return new Upgrade({ binding, log, manager, program, collect });
+}
+
+function announce({ engine, log, listeners, protocols }: Parts, state: State): void {
+  const addresses = listeners
+    .all()
+    .map((listener) =>
+      displayAddress({ ...listener, port: listener.boundPort }, protocols.get(listener.key) ?? 'tcp'),
+    );
+  const pids = state.workers.filter((w) => w.phase === 'ready').map((w) => w.pid);
+  const where = addresses.length > 0 ? `serving ${addresses.join(', ')}` : 'running';
+  log.info(
+    { event: 'serving', addresses, pids, engine: engine.name, pid: process.pid },
+    `${where} with ${pids.length} workers (${engine.name} engine, manager ${process.pid}, workers ${pids.join(' ')})`,
+  );
+}
+
+async function reload(former: RunOptions, { engine, listeners, log }: Parts): Promise<GenerationPlan> {
   const options = await loadRunOptions(former.invocation);
   if (options instanceof PreforkError) throw options;
   await openBinds(engine, listeners, options.bind);

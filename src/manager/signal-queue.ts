@@ -10,11 +10,18 @@ const MAX_QUEUED = 64;
 export class SignalQueue {
   readonly #wake: () => void;
   readonly #handlers = new Map<Signal, () => void>();
-  readonly #hadTerminal = hasTerminal();
+  /** whether there was a controlling terminal at the start */
+  readonly hadTerminal: boolean;
   #queued: Extract<Event, { type: 'signal' }>[] = [];
 
-  constructor(wake: () => void) {
+  constructor(wake: () => void, hadTerminal = hasTerminal()) {
     this.#wake = wake;
+    this.hadTerminal = hadTerminal;
+  }
+
+  /** Not taken yet. */
+  get waiting(): readonly Event[] {
+    return [...this.#queued];
   }
 
   /** Listens for every signal of the table, besides those that it listens for already. */
@@ -40,7 +47,7 @@ export class SignalQueue {
 
   #onSignal(signal: Signal): void {
     if (this.#queued.length >= MAX_QUEUED) return;
-    const terminalGone = signal === 'SIGHUP' && this.#hadTerminal && !hasTerminal();
+    const terminalGone = signal === 'SIGHUP' && this.hadTerminal && !hasTerminal();
     this.#queued.push({ type: 'signal', signal, terminalGone });
     this.#wake();
   }

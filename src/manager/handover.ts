@@ -1,0 +1,94 @@
+/**
+ * What a manager leaves to its successor in the same process: plain data in a sealed memfd, and the descriptors that it
+ * names. `schema`, `former` and `fds` mean the same in every version, so that one that knows no more can give it back.
+ */
+import { fstatSync, readSync, writeSync } from 'node:fs';
+import type { Binding } from '../engine/binding';
+import type { EngineHandover } from '../engine/native';
+import type { RunOptions } from '../options/load';
+import type { ListenersHandover } from './listeners';
+import type { ManagerHandover } from './manager';
+
+/** Raised with every change that an older or newer manager would misread. */
+export const HANDOVER_SCHEMA = 1;
+
+/** How a manager was started, and can be again. */
+export interface Program {
+  readonly version: string;
+  readonly execPath: string;
+  readonly argv0: string;
+  readonly execArgv: readonly string[];
+  /** as it was named, symbolic links kept: the next version is looked up there */
+  readonly script: string;
+  /** the file that this was at its start */
+  readonly scriptFile: string;
+  readonly args: readonly string[];
+}
+
+export interface Handover {
+  readonly schema: number;
+  readonly former: Program;
+  /** every descriptor that is kept open, each named below too */
+  readonly fds: readonly number[];
+  /** when it was written, on the clock of nowMs() */
+  readonly atMs: number;
+  readonly options: RunOptions;
+  readonly manager: ManagerHandover;
+  readonly engine: EngineHandover;
+  readonly listeners: ListenersHandover;
+  /** listener's key → what is spoken there */
+  readonly protocols: readonly (readonly [string, string])[];
+  readonly pidFile: { readonly path: string; readonly fd: number } | null;
+  /** the former manager's hook in the workers, to be replaced by the successor's */
+  readonly hook: string;
+  /** the addon's file, open: what is preloaded to hold signals back */
+  readonly guardFd: number;
+}
+
+/** The descriptors named in the parts of a handover. */
+export function descriptorsOf({
+  engine,
+  listeners,
+  pidFile,
+  guardFd,
+}: Pick<Handover, 'engine' | 'listeners' | 'pidFile' | 'guardFd'>): number[] {
+  const fds = [guardFd, ...(pidFile === null ? [] : [pidFile.fd])];
+  for (const { pidfd, channel } of engine.children) fds.push(pidfd, channel);
+  for (const { sockets } of listeners.listeners) for (const [, { fd }] of sockets) fds.push(fd);
+  return [...new Set(fds)].filter((fd) => fd >= 0);
+}
+
+/** A sealed memfd with the handover, or −errno. */
+export function writeHandover(binding: Binding, handover: Handover): number {
+  const bytes = Buffer.from(JSON.stringify(handover));
+  const fd = binding.memfd('prefork-handover', bytes.length);
+  if (fd < 0) return fd;
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, at);
+  const sealed = binding.addSeals(fd, ['shrink', 'grow', 'write', 'seal']);
+  if (sealed >= 0) return fd;
+  binding.close(fd);
+  return sealed;
+}
+
+/**
+ * Reads it, whatever its schema; {@link checkSchema} says whether the rest is to be relied on. The descriptor stays
+ * open and its offset unmoved. Throws an Error where it holds no handover.
+ */
+export function readHandover(fd: number): Handover {
+  const bytes = Buffer.alloc(fstatSync(fd).size);
+  for (let at = 0; at < bytes.length; ) {
+    const got = readSync(fd, bytes, at, bytes.length - at, at);
+    if (got === 0) throw new Error('the state is cut short');
+    at += got;
+  }
+  const handover = JSON.parse(bytes.toString()) as Handover;
+  if (!Number.isInteger(handover?.schema)) throw new Error('this is no state of a manager');
+  return handover;
+}
+
+/** Throws an Error that tells the schema where it is not this version's. */
+export function checkSchema({ schema }: Handover): void {
+  if (schema !== HANDOVER_SCHEMA) {
+    throw new Error(`the state has schema ${schema}, and this version knows ${HANDOVER_SCHEMA} only`);
+  }
+}
