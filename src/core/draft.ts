@@ -3,7 +3,7 @@ import type { Signal } from '../engine/engine';
 import type { Command, LogEntry } from './command';
 import type { Policy } from './policy';
 import { nextRandom } from './random';
-import { isActive, type LeaveReason, type SlotState, type State, type WorkerState } from './state';
+import type { LeaveReason, Rollout, SlotState, State, WorkerState } from './state';
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -100,8 +100,13 @@ export class Draft {
     return rollout?.policy && rollout.generation === generation ? rollout.policy : this.s.policy;
   }
 
+  /** The rollout that the worker belongs to, before it is committed. */
+  rolloutOf(w: WorkerState): Rollout | null {
+    return w.generation === this.s.rollout?.generation ? this.s.rollout : null;
+  }
+
   isCandidate(w: WorkerState): boolean {
-    return this.s.rollout !== null && w.generation === this.s.rollout.generation;
+    return this.rolloutOf(w) !== null;
   }
 
   signal(w: WorkerState, signal: Signal): void {
@@ -125,9 +130,5 @@ export class Draft {
     this.log('warn', { what: 'worker-killed', workerId, slot, generation, pid, reason: w.leaving ?? reason });
     this.signal(killed, 'SIGKILL');
     this.#statusChanged = true;
-  }
-
-  activeIn(slot: number, generation: number): WorkerState[] {
-    return this.workers.filter((w) => w.slot === slot && w.generation === generation && isActive(w));
   }
 }

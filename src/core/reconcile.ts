@@ -1,13 +1,6 @@
 /** Desired against actual: fills slots, moves rollouts on, lets surplus workers go. Runs after every event. */
 import type { Draft } from './draft';
-import {
-  autoRestart,
-  beginQueued,
-  candidateSlots,
-  failRollout,
-  progressRollout,
-  rollingSlots,
-} from './rollout';
+import { autoRestart, beginQueued, failRollout, progressRollout, rollingSlots, slotsOf } from './rollout';
 import type { LeaveReason, WorkerState } from './state';
 import { isActive } from './state';
 import { reconcileStop } from './stop';
@@ -24,7 +17,7 @@ export function reconcile(d: Draft): void {
     sayStarted(d);
   }
   // Not an else: filling may have ended in a stop.
-  if (d.s.phase === 'stopping') reconcileStop(d);
+  if (d.s.stop !== null) reconcileStop(d, d.s.stop);
   for (const w of d.workers) if (w.deadlineMs !== null) d.later(w.deadlineMs);
 }
 
@@ -42,7 +35,9 @@ function fill(d: Draft): void {
   // A new generation first: what replaces the old must not wait for a respawn of the old.
   if (rollout?.policy?.rollout === 'surge') {
     if (d.now < rollout.notBeforeMs) d.later(rollout.notBeforeMs);
-    else for (let slot = 0; slot < candidateSlots(d); slot++) ensure(d, slot, rollout.generation, candidates);
+    else
+      for (let slot = 0; slot < slotsOf(d, rollout.policy); slot++)
+        ensure(d, slot, rollout.generation, candidates);
   }
   // Where every spawn is a generation of its own, the new one takes the place of an old one that ends meanwhile.
   if (rollout !== null && d.s.policy.generationPerSpawn) return;
@@ -153,7 +148,8 @@ function giveUpUnspawnable(d: Draft): void {
   // A worker that is starting has a timeout of its own.
   if (d.workers.some((w) => w.generation === rollout.generation && w.phase === 'starting')) return;
   const limitAtMs = rollout.batchAtMs + rollout.policy.readyTimeoutMs;
-  if (d.now >= limitAtMs) failRollout(d, 'its workers could not be started within the ready timeout', d.now);
+  if (d.now >= limitAtMs)
+    failRollout(d, rollout, 'its workers could not be started within the ready timeout', d.now);
   else d.later(limitAtMs);
 }
 
@@ -189,7 +185,7 @@ function tellAgain(d: Draft, told: ReadonlySet<number>): void {
 function surplusReason(d: Draft, w: WorkerState): LeaveReason | null {
   const target = targetGeneration(d, w.slot);
   if (w.generation === target || d.isCandidate(w)) {
-    if (w.slot >= (d.isCandidate(w) ? candidateSlots(d) : d.s.desired)) return 'scale';
+    if (w.slot >= slotsOf(d, d.policyOf(w.generation))) return 'scale';
     return w.retiring === null ? null : retirement(d, w);
   }
   const reason = w.generation > d.s.generation ? 'rollback' : 'rollout';
@@ -217,9 +213,13 @@ function isReplaced(d: Draft, w: WorkerState, target: number): boolean {
 }
 
 function retirement(d: Draft, w: WorkerState): LeaveReason | null {
-  const relieved = d
-    .activeIn(w.slot, w.generation)
-    .some((other) => other.id !== w.id && other.phase === 'ready' && other.retiring === null);
+  const relieved = d.workers.some(
+    (other) =>
+      other.slot === w.slot &&
+      other.generation === w.generation &&
+      other.phase === 'ready' &&
+      other.retiring === null,
+  );
   if (!relieved && d.s.policy.spare > 0) return null;
   return w.retiring === 'hung' ? 'hung' : 'retire';
 }

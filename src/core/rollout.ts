@@ -2,7 +2,7 @@
 import type { Draft } from './draft';
 import type { Policy } from './policy';
 import { askAllAgain } from './ready';
-import { isActive, type State } from './state';
+import { isActive, type Rollout, type State } from './state';
 
 export function beginReload(d: Draft): void {
   if (d.s.phase !== 'running') return;
@@ -47,25 +47,22 @@ export function configLoaded(d: Draft, generation: number, policy: Policy): void
 
 export function configFailed(d: Draft, generation: number, reason: string): void {
   const { rollout } = d.s;
-  if (rollout?.generation === generation && rollout.policy === null) failRollout(d, reason, d.now);
+  if (rollout?.generation === generation && rollout.policy === null) failRollout(d, rollout, reason, d.now);
 }
 
 /** Slots that belong to the new generation before it is committed: those of a rolling rollout's batches so far. */
 export function rollingSlots(d: Draft): number {
   const { rollout } = d.s;
-  return rollout?.policy?.rollout === 'rolling' ? Math.min(rollout.window, candidateSlots(d)) : 0;
+  return rollout?.policy?.rollout === 'rolling' ? Math.min(rollout.window, slotsOf(d, rollout.policy)) : 0;
 }
 
-/** Slots of the new generation: those its own configuration asks for where that changed, else as many as now. */
-export function candidateSlots(d: Draft): number {
-  const wanted = d.s.rollout?.policy?.workers ?? d.s.desired;
-  return wanted === d.s.policy.workers ? d.s.desired : wanted;
+/** Slots of a generation: those that its own configuration asks for where that changed, else as many as now. */
+export function slotsOf(d: Draft, { workers }: Policy): number {
+  return workers === d.s.policy.workers ? d.s.desired : workers;
 }
 
 /** Gives the new generation up; its workers become surplus, and what serves goes on serving. */
-export function failRollout(d: Draft, reason: string, spawnedAtMs: number): void {
-  const { rollout } = d.s;
-  if (rollout === null) return;
+export function failRollout(d: Draft, rollout: Rollout, reason: string, spawnedAtMs: number): void {
   const { generation, policy } = rollout;
   d.s.rollout = null;
   d.s.attemptedAtMs = d.now;
@@ -81,28 +78,25 @@ export function progressRollout(d: Draft): void {
   const { rollout } = d.s;
   if (rollout?.policy == null) return;
   const { generation, policy } = rollout;
-  const slots = candidateSlots(d);
+  const slots = slotsOf(d, policy);
   const ready = new Set<number>();
   for (const w of d.workers) {
     if (w.generation === generation && w.phase === 'ready' && w.slot < slots) ready.add(w.slot);
   }
   if (policy.rollout === 'surge') {
-    if (ready.size >= Math.max(1, Math.ceil(policy.rolloutReady * slots))) commit(d);
+    if (ready.size >= Math.max(1, Math.ceil(policy.rolloutReady * slots))) commit(d, rollout, policy);
     return;
   }
   const window = Math.min(rollout.window, slots);
   for (let slot = 0; slot < window; slot++) if (!ready.has(slot)) return;
-  if (window === slots) commit(d);
+  if (window === slots) commit(d, rollout, policy);
   else {
     d.s.rollout = { ...rollout, window: Math.min(window + policy.rolloutBatch, slots), batchAtMs: d.now };
   }
 }
 
-function commit(d: Draft): void {
-  const { rollout } = d.s;
-  if (rollout?.policy == null) return;
-  const { generation, policy, startedAtMs } = rollout;
-  const desired = candidateSlots(d);
+function commit(d: Draft, { generation, startedAtMs }: Rollout, policy: Policy): void {
+  const desired = slotsOf(d, policy);
   Object.assign(d.s, {
     generation,
     policy,

@@ -135,6 +135,3 @@ export function initialState(policy: Policy, nowMs: number, seed: number): State
 
 /** Counted on to serve: neither leaving nor told to. */
 export const isActive = (w: WorkerState): boolean => w.phase === 'starting' || w.phase === 'ready';
-
-export const readyWorkers = (state: State): readonly WorkerState[] =>
-  state.workers.filter((w) => w.phase === 'ready');

@@ -107,12 +107,13 @@ function onSpawnFailed(
   const { code, step: syscall, transient } = failure;
   const { slot, generation } = w;
   d.remove(w);
-  const fatal = !transient && (d.isCandidate(w) || exits(d));
+  const rollout = d.rolloutOf(w);
+  const fatal = !transient && (rollout !== null || exits(d));
   const retryInMs = fatal || d.s.phase !== 'running' ? null : delayAfterFailure(d, w);
   d.log('error', { what: 'spawn-failed', slot, generation, code, step: syscall, retryInMs });
   if (!fatal || d.s.phase !== 'running') return;
   const reason = `cannot start a worker: ${syscall} failed with ${code}`;
-  if (d.isCandidate(w)) failRollout(d, reason, w.spawnedAtMs);
+  if (rollout !== null) failRollout(d, rollout, reason, w.spawnedAtMs);
   else startFailed(d, reason);
 }
 
@@ -151,8 +152,9 @@ function onExited(d: Draft, w: WorkerState, status: number, lastWords: string | 
   });
   if (d.s.phase === 'stopping') return;
   const asked = w.leaving !== null && w.leaving !== 'self';
-  if (!asked && d.isCandidate(w)) {
-    failRollout(d, endedReason(w, status, lastWords), w.spawnedAtMs);
+  const rollout = d.rolloutOf(w);
+  if (!asked && rollout !== null) {
+    failRollout(d, rollout, endedReason(w, status, lastWords), w.spawnedAtMs);
   } else if (!asked && !wasReady) {
     failedBeforeReady(d, w, endedReason(w, status, lastWords));
   }
@@ -188,24 +190,27 @@ function retire(d: Draft, w: WorkerState, reason: string): void {
 /** Timers of workers that have run out. */
 function expire(d: Draft): void {
   for (const w of d.workers.slice()) {
-    // An earlier one in this pass may have failed the rollout and told this one to leave.
+    if (w.deadlineMs === null || w.deadlineMs > d.now) continue;
+    // An earlier one in this pass may have failed the start, and all were told to leave.
     const current = d.find(w.id);
-    if (current === undefined || current.deadlineMs === null || current.deadlineMs > d.now) continue;
+    if (current?.deadlineMs == null) continue;
     if (current.phase === 'draining') d.kill(current, 'stop');
+    // Its rollout has just failed: it is told to leave.
+    else if (current.generation !== d.s.generation && !d.isCandidate(current)) continue;
     else if (d.policyOf(current.generation).ready === 'start') becomeReady(d, current);
-    else onReadyTimeout(d, current);
+    else onReadyTimeout(d, current, Math.round(current.deadlineMs - current.spawnedAtMs));
   }
 }
 
-function onReadyTimeout(d: Draft, w: WorkerState): void {
+function onReadyTimeout(d: Draft, w: WorkerState, timeoutMs: number): void {
   const { id: workerId, slot, generation, pid } = w;
   const missing = missingListeners(d, w);
-  const timeoutMs = d.policyOf(generation).readyTimeoutMs ?? 0;
   d.log('error', { what: 'ready-timeout', workerId, slot, generation, pid, timeoutMs, missing });
   const what = missing.length > 0 ? `nothing listens on ${missing.join(', ')}` : 'it did not become ready';
   const reason = `worker ${pid ?? '?'} passed the ready timeout of ${timeoutMs} ms: ${what}`;
-  if (d.isCandidate(w)) {
-    failRollout(d, reason, w.spawnedAtMs);
+  const rollout = d.rolloutOf(w);
+  if (rollout !== null) {
+    failRollout(d, rollout, reason, w.spawnedAtMs);
     return;
   }
   failedBeforeReady(d, w, reason);

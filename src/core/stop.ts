@@ -1,7 +1,7 @@
 /** The end of a service. */
 import type { Signal } from '../engine/engine';
 import type { Draft } from './draft';
-import { isActive } from './state';
+import { isActive, type State } from './state';
 
 interface StopRequest {
   /** the signal to the manager that asks for it; null: a request of another kind */
@@ -65,9 +65,7 @@ export function startFailed(d: Draft, reason: string, code = 3): void {
 }
 
 /** Tells the workers to finish, all at once or one an interval, and exits when the last has been reaped. */
-export function reconcileStop(d: Draft): void {
-  const stop = d.s.stop;
-  if (stop === null) return;
+export function reconcileStop(d: Draft, stop: NonNullable<State['stop']>): void {
   let nextAtMs = stop.nextAtMs;
   for (const w of d.workers.slice()) {
     if (stop.immediate) {
@@ -77,7 +75,7 @@ export function reconcileStop(d: Draft): void {
       if (stop.intervalMs > 0) nextAtMs = d.now + stop.intervalMs;
     }
   }
-  if (d.s.stop !== null) d.s.stop = { ...stop, nextAtMs };
+  d.s.stop = { ...stop, nextAtMs };
   if (d.workers.some(isActive)) d.later(nextAtMs);
   if (d.workers.length > 0) return;
   d.exit(stop.code);

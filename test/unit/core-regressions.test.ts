@@ -185,6 +185,13 @@ describe('readiness', () => {
     expect(d.phase(1)).toBe('ready');
   });
 
+  test('is not what a ready timeout means when the rollout has failed in the same step', () => {
+    const d = new Drive({ ...starter, generationPerSpawn: false, retryRollout: false, workers: 2 });
+    d.spawned(1, 2).pass(100).signal('SIGHUP').loaded({ ready: 'listen', readyTimeoutMs: 500 }).pass(500);
+    expect(d.state.rollout).toBeNull();
+    expect([d.phase(3), d.phase(4)]).toEqual(['draining', 'draining']);
+  });
+
   test('its timeout asks for nothing any more during a stop in turns', () => {
     const d = new Drive({
       workers: 3,
