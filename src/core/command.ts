@@ -46,6 +46,8 @@ export type LogEntry =
       slot: number;
       generation: number;
       pid: number | null;
+      /** it was told to finish, and its time is up */
+      late: boolean;
       reason: LeaveReason;
     }
   | {

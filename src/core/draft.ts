@@ -109,6 +109,11 @@ export class Draft {
     return this.rolloutOf(w) !== null;
   }
 
+  /** Its generation neither serves nor begins: it can only leave. */
+  isOver(w: WorkerState): boolean {
+    return w.generation !== this.s.generation && !this.isCandidate(w);
+  }
+
   signal(w: WorkerState, signal: Signal): void {
     if (w.pid !== null) this.commands.push({ type: 'signal', workerId: w.id, signal });
   }
@@ -127,7 +132,9 @@ export class Draft {
   kill(w: WorkerState, reason: LeaveReason): void {
     const killed = this.patch(w, { phase: 'killed', leaving: w.leaving ?? reason, deadlineMs: null });
     const { id: workerId, slot, generation, pid } = killed;
-    this.log('warn', { what: 'worker-killed', workerId, slot, generation, pid, reason: w.leaving ?? reason });
+    const late = w.deadlineMs !== null && w.deadlineMs <= this.now;
+    const because = w.leaving ?? reason;
+    this.log('warn', { what: 'worker-killed', workerId, slot, generation, pid, late, reason: because });
     this.signal(killed, 'SIGKILL');
     this.#statusChanged = true;
   }

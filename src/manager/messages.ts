@@ -34,7 +34,9 @@ export function messageOf(entry: LogEntry): string {
     case 'worker-leaving':
       return `${named(entry.pid)} is told to finish (${entry.signal}): ${reasons[entry.reason]}`;
     case 'worker-killed':
-      return `${named(entry.pid)} is killed: it was told to finish (${reasons[entry.reason]}) and did not in time`;
+      return entry.late
+        ? `${named(entry.pid)} is killed: it was told to finish (${reasons[entry.reason]}) and did not in time`
+        : `${named(entry.pid)} is killed: ${reasons[entry.reason]}`;
     case 'worker-exited':
       return exitMessage(entry);
     case 'worker-stopped':
