@@ -17,7 +17,7 @@ export function missingListeners(d: Draft, w: WorkerState): string[] {
 /** Its word may arrive before the news of its spawn: without a pid nobody is ready. */
 export function becomeReadyIf(d: Draft, w: WorkerState): void {
   const mode = d.policyOf(w.generation).ready;
-  if (w.phase !== 'starting' || w.pid === null || mode === 'start') return;
+  if (w.phase !== 'starting' || w.pid === null || mode === 'start' || d.isOver(w)) return;
   const said = w.saidReady || (mode === 'listen' && w.listening.length > 0);
   if (said && missingListeners(d, w).length === 0) becomeReady(d, w);
 }

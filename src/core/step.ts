@@ -87,8 +87,8 @@ function onWorker(d: Draft, w: WorkerState, event: WorkerEvent): void {
 
 function onSpawned(d: Draft, w: WorkerState, pid: number): void {
   const policy = d.policyOf(w.generation);
-  const deadlineMs =
-    w.phase === 'starting' && policy.ready === 'start' ? d.now + policy.startIntervalMs : w.deadlineMs;
+  const waits = w.phase === 'starting' && policy.ready === 'start' && !d.isOver(w);
+  const deadlineMs = waits ? d.now + policy.startIntervalMs : w.deadlineMs;
   const spawned = d.patch(w, { pid, deadlineMs });
   const { id: workerId, slot, generation } = spawned;
   d.log('debug', { what: 'worker-spawned', workerId, slot, generation, pid });
@@ -196,7 +196,7 @@ function expire(d: Draft): void {
     if (current?.deadlineMs == null) continue;
     if (current.phase === 'draining') d.kill(current, 'stop');
     // Its rollout has just failed: it is told to leave.
-    else if (current.generation !== d.s.generation && !d.isCandidate(current)) continue;
+    else if (d.isOver(current)) continue;
     else if (d.policyOf(current.generation).ready === 'start') becomeReady(d, current);
     else onReadyTimeout(d, current, Math.round(current.deadlineMs - current.spawnedAtMs));
   }

@@ -133,6 +133,7 @@ export class Ledger {
         return null;
       case 'exit':
         this.#exit = command.code;
+        if (this.#rollout !== null) return 'an exit with a rollout under way';
         return this.open.size > 0 ? 'an exit with children left' : this.#exitCode(command.code);
       default:
         return null;

@@ -26,6 +26,7 @@ import {
   type ProgramFault,
 } from './programs';
 import { Random } from './random';
+import { Timing } from './timing';
 
 /** The functions under test; a mutated core takes their place. */
 export interface Core {
@@ -84,6 +85,7 @@ export class World {
   #weather: Weather;
   #engine!: SimEngine;
   #ledger!: Ledger;
+  #timing!: Timing;
   #inbox: Event[] = [];
   /** signals to the manager that it has not looked at; a second of a kind is lost, as in the kernel */
   #signals: Extract<Event, { type: 'signal' }>[] = [];
@@ -184,7 +186,8 @@ export class World {
       reapDelayMs: () => this.#delay('exit noticed late', 1500),
       messageDelayMs: () => this.#delay('message late', 800),
     });
-    this.state = core.initialState(policy, this.agenda.now, random.int(1, 2 ** 31));
+    this.state = core.initialState(policy, this.agenda.now, random.chance(0.1) ? 0 : random.int(1, 2 ** 31));
+    this.#timing = new Timing();
     this.#ledger = new Ledger(this.state, this.agenda.now);
     this.#trace(() => `--- manager ${this.lives}: ${JSON.stringify(policy)}`);
   }
@@ -225,7 +228,10 @@ export class World {
     this.state = after;
     this.#trace(() => traceLine(nowMs, event, after, commands));
     const [found] = violations(before, event, after, commands, nowMs);
-    const wrong = found ?? this.#ledger.check(before, event, after, commands, nowMs);
+    const wrong =
+      found ??
+      this.#ledger.check(before, event, after, commands, nowMs) ??
+      this.#timing.check(before, event, after, commands, nowMs);
     if (wrong != null) throw new Violation(wrong);
     this.#countSteps(nowMs);
     for (const command of commands) this.#execute(command);

@@ -204,6 +204,21 @@ describe('readiness', () => {
   });
 });
 
+test('a start interval asks for nothing any more during a stop in turns', () => {
+  const d = new Drive({ ...starter, generationPerSpawn: false, workers: 3, startIntervalMs: 100 }).spawned(
+    1,
+    2,
+    3,
+  );
+  d.pass(100)
+    .signal('SIGHUP')
+    .loaded({ signals: { SIGHUP: { do: 'reload' }, SIGTERM: { do: 'stop', intervalMs: 5000 } } });
+  d.spawned(4, 5, 6).pass(100);
+  expect(d.state.generation).toBe(2);
+  d.signal('SIGHUP').loaded().signal('SIGTERM').spawned(7, 8, 9).pass(1000);
+  expect(d.state.workers.map((w) => w.phase)).toContain('starting');
+});
+
 describe('a failed generation', () => {
   test('leaves at most one worker in a slot that nobody else serves', () => {
     const d = new Drive({ workers: 2, retryRollout: true, startIntervalMs: 0, spawnBurst: 20 }).up(1, 2);

@@ -1,0 +1,147 @@
+/** What may happen to a worker when: readiness, backoff, replacement, KILL. Kept in books of its own, as in `Ledger`. */
+import type { Command } from '../../src/core/command';
+import type { Event } from '../../src/core/event';
+import type { Policy } from '../../src/core/policy';
+import { isActive, type State, type WorkerState } from '../../src/core/state';
+
+interface Book {
+  spawnedAtMs: number;
+  /** no KILL before, but in a stop that does not wait */
+  killFromMs: number;
+  saidReady: boolean;
+  readonly listening: Set<string>;
+}
+
+export class Timing {
+  readonly #books = new Map<number, Book>();
+  /** by slot: failures in a row before ready, and no spawn before */
+  readonly #slots = new Map<number, { failures: number; notBeforeMs: number }>();
+
+  /** Notes a step; what is wrong with it. */
+  check(
+    before: State,
+    event: Event,
+    after: State,
+    commands: readonly Command[],
+    nowMs: number,
+  ): string | null {
+    this.#note(before, event, nowMs);
+    let wrong = this.#event(before, event, after, commands, nowMs);
+    let at = 0;
+    for (const w of after.workers) {
+      // Both are in the order of their ids.
+      while ((before.workers[at]?.id ?? w.id) < w.id) at++;
+      const was = before.workers[at]?.id === w.id ? before.workers[at] : undefined;
+      if (was !== undefined && was.phase !== w.phase) wrong ??= this.#change(before, was, w, after, nowMs);
+    }
+    for (const command of commands)
+      if (command.type === 'spawn') wrong ??= this.#spawn(command, after, nowMs);
+    return wrong;
+  }
+
+  #note(before: State, event: Event, nowMs: number): void {
+    if (!('workerId' in event) || event.workerId === null) return;
+    const { workerId } = event;
+    if (!before.workers.some(({ id }) => id === workerId)) return;
+    const book = this.#bookOf(workerId);
+    if (event.type === 'spawned') book.spawnedAtMs = nowMs;
+    else if (event.type === 'ready') book.saidReady = true;
+    else if (event.type === 'listening') book.listening.add(event.key);
+    else if (event.type === 'unlistening') book.listening.delete(event.key);
+    else if (event.type === 'exited' || event.type === 'spawnFailed') this.#books.delete(workerId);
+  }
+
+  #bookOf(workerId: number): Book {
+    let book = this.#books.get(workerId);
+    if (book === undefined) {
+      book = { spawnedAtMs: Infinity, killFromMs: Infinity, saidReady: false, listening: new Set() };
+      this.#books.set(workerId, book);
+    }
+    return book;
+  }
+
+  /** The end of a worker: a failure of its slot, or of its generation. */
+  #event(
+    before: State,
+    event: Event,
+    after: State,
+    commands: readonly Command[],
+    nowMs: number,
+  ): string | null {
+    if (event.type === 'configLoaded' && before.rollout?.generation === event.generation) this.#slots.clear();
+    if (event.type !== 'exited' && event.type !== 'spawnFailed') return null;
+    const w = before.workers.find(({ id }) => id === event.workerId);
+    if (w === undefined || before.phase !== 'running') return null;
+    const byItself = event.type === 'spawnFailed' || w.leaving === null || w.leaving === 'self';
+    const passing = event.type === 'spawnFailed' && event.transient;
+    if (w.generation === before.rollout?.generation && byItself && !passing) {
+      const failed = commands.some(
+        (c) => c.type === 'rolloutEnded' && c.generation === w.generation && !c.ok,
+      );
+      return failed ? null : 'a generation went on that lost a worker before its commit';
+    }
+    if (byItself && w.readyAtMs === null && after.phase === 'running')
+      this.#failed(w.slot, before.policy, nowMs);
+    return null;
+  }
+
+  #failed(slot: number, { backoffBaseMs, backoffMaxMs }: Policy, nowMs: number): void {
+    const failures = (this.#slots.get(slot)?.failures ?? 0) + 1;
+    const fullMs = Math.min(backoffBaseMs * 2 ** (failures - 1), backoffMaxMs);
+    this.#slots.set(slot, { failures, notBeforeMs: nowMs + fullMs / 2 });
+  }
+
+  #change(before: State, was: WorkerState, w: WorkerState, after: State, nowMs: number): string | null {
+    if (w.phase === 'ready') return this.#ready(w, before, after, nowMs);
+    if (w.phase === 'killed') {
+      const inTime = after.stop?.immediate === true || this.#bookOf(w.id).killFromMs <= nowMs;
+      return inTime ? null : 'KILL before the graceful timeout';
+    }
+    if (w.phase === 'draining') {
+      this.#bookOf(w.id).killFromMs = nowMs + Math.min(graceOf(before), graceOf(after));
+      if (w.leaving === 'ready-timeout') this.#failed(w.slot, before.policy, nowMs);
+      const kept = w.leaving === 'rollout' && was.phase === 'ready' && w.retiring === null;
+      if (kept && nowMs < after.committedAtMs + after.policy.killOldDelayMs)
+        return 'an old worker was not kept';
+    }
+    return null;
+  }
+
+  #ready(w: WorkerState, before: State, after: State, nowMs: number): string | null {
+    this.#slots.delete(w.slot);
+    const book = this.#bookOf(w.id);
+    const candidate = before.rollout?.generation === w.generation;
+    const policy = candidate ? before.rollout?.policy : after.policy;
+    if (policy == null) return 'a worker of no configuration is ready';
+    if (policy.ready === 'start') {
+      return nowMs >= book.spawnedAtMs + policy.startIntervalMs ? null : 'ready before the start interval';
+    }
+    if (!book.saidReady && (policy.ready === 'message' || book.listening.size === 0))
+      return 'ready without a word';
+    if (!policy.requiredKeys.every((key) => book.listening.has(key)))
+      return 'ready without all that is bound';
+    const committed = w.generation === after.generation;
+    const serving = after.workers.find(
+      (o) => o.slot === w.slot && o.generation === after.generation && o.phase === 'ready' && o.id !== w.id,
+    );
+    if (committed || serving === undefined) return null;
+    const all = serving.listening.every((key) => book.listening.has(key));
+    return all ? null : 'ready on less than what its slot serves';
+  }
+
+  #spawn(
+    { slot, generation, workerId }: { slot: number; generation: number; workerId: number },
+    after: State,
+    nowMs: number,
+  ): string | null {
+    if (nowMs < (this.#slots.get(slot)?.notBeforeMs ?? -Infinity))
+      return 'a spawn before the backoff was over';
+    const place = (w: WorkerState): number => w.generation * 4096 + w.slot;
+    const active = after.workers.filter(isActive);
+    if (!active.some((w) => w.slot === slot && w.generation === generation && w.id !== workerId)) return null;
+    const extra = active.length - new Set(active.map(place)).size;
+    return extra <= Math.max(after.policy.spare, 1) ? null : 'more replacements than there is spare';
+  }
+}
+
+const graceOf = (state: State): number => state.policy.gracefulTimeoutMs ?? Infinity;
