@@ -102,6 +102,16 @@ export const errorTable = {
     'A listening socket could not be opened during the first start.',
     (d) => `cannot listen on ${d.address}: ${d.code}${d.advice ? ` (${d.advice})` : ''}`,
   ),
+  ERR_PREFORK_FORK_UNSUPPORTED: entry<{ reason: string }>(
+    exitCodes.unusable,
+    'This process cannot be forked: not Linux with glibc on x64 or arm64, no addon, not the main thread, or a Node that works otherwise than known.',
+    (d) => `cannot fork here: ${d.reason}`,
+  ),
+  ERR_PREFORK_FORK_UNSAFE: entry<{ problems: readonly string[] }>(
+    exitCodes.unusable,
+    'The process has something that a fork would share by accident or cut off in the middle. Close it in beforeFork() and open it in afterFork(), or open it after listen().',
+    (d) => `not safe to fork: ${d.problems.join('; ')}`,
+  ),
   ERR_PREFORK_NEVER_READY: entry<{ problem: string }>(
     exitCodes.neverReady,
     'While no worker had yet been ready, one ended or the ready timeout passed.',

@@ -22,6 +22,7 @@ export {
   setSubreaper,
   setsid,
 } from './posix/process';
+export { type ForkOptions, fork } from './posix/fork';
 export type { SignalArgument } from './posix/signal';
 export { kill, pidfdKill, pidfdOpen, sigprocmask } from './posix/signals';
 export {

@@ -1,7 +1,8 @@
+#include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bind/args.h"
@@ -81,7 +82,7 @@ Napi::Value ServeForks(const Napi::CallbackInfo& info) {
   options.death_signal = static_cast<int>(death_signal);
   if (!NodeOptions(env, &options)) return Napi::Number::New(env, -ENOTSUP);
   sys::ForkCommand command;
-  int outcome = sys::ServeForks(channel, std::move(options), &command);
+  int outcome = sys::ServeForks(channel, options, &command);
   if (outcome != sys::kServedChild) return Napi::Number::New(env, outcome);
   Napi::Object message = Napi::Object::New(env);
   message.Set("data", Napi::Buffer<uint8_t>::Copy(env, command.data.data(), command.data.size()));
@@ -142,6 +143,9 @@ Napi::Value ReseedMathRandom(const Napi::CallbackInfo& info) {
 #endif
 }
 
+// process.pid is a copy.
+Napi::Value Getpid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), getpid()); }
+
 }  // namespace
 
 void InitForkserver(Napi::Env, Napi::Object exports) {
@@ -149,6 +153,7 @@ void InitForkserver(Napi::Env, Napi::Object exports) {
   Export(exports, "fork", Fork);
   Export(exports, "forkFailure", ForkFailure);
   Export(exports, "forkSupport", ForkSupport);
+  Export(exports, "getpid", Getpid);
   Export(exports, "reseedMathRandom", ReseedMathRandom);
   Export(exports, "serveForks", ServeForks);
 }

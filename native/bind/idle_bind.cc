@@ -92,8 +92,17 @@ Napi::Value WatchIdle(const Napi::CallbackInfo& info) {
   return object;
 }
 
+Napi::Value ActiveRequests(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(info.Env(), &loop);
+  return Napi::Number::New(info.Env(), loop->active_reqs.count);
+}
+
 }  // namespace
 
-void InitIdle(Napi::Env, Napi::Object exports) { Export(exports, "watchIdle", WatchIdle); }
+void InitIdle(Napi::Env, Napi::Object exports) {
+  Export(exports, "activeRequests", ActiveRequests);
+  Export(exports, "watchIdle", WatchIdle);
+}
 
 }  // namespace prefork

@@ -181,8 +181,6 @@ int Fork::Prepare() {
   if (options_.host_code != nullptr) CanFindRestartable();
   int error = ReadMainThread(&main_);
   if (error < 0) return Fail(ForkallStep::kClone, error);
-  error = options_.memory_done ? 0 : MakeMemoryInheritable();
-  if (error < 0) return Fail(ForkallStep::kMemory, error);
   ThreadTrouble trouble;
   error = threads_.Hold(options_.timeout_ms, options_.any_sleep, &trouble);
   if (error < 0) {
@@ -193,6 +191,9 @@ int Fork::Prepare() {
   }
   error = FindWatchers();
   if (error < 0) return Fail(ForkallStep::kThreads, error);
+  // Only now: until they rest, V8's threads map new memory.
+  error = MakeMemoryInheritable();
+  if (error < 0) return Fail(ForkallStep::kMemory, error);
   error = fds_.Plan(options_.loop_fd, options_.private_pipes);
   if (error < 0) return Fail(ForkallStep::kPlan, error);
   return 0;

@@ -38,8 +38,6 @@ struct ForkallOptions {
   bool as_sibling = false;
   // Threads may sleep in any system call; else in futex and epoll waits alone.
   bool any_sleep = false;
-  // Private memory is inheritable already: nothing was mapped since a former call.
-  bool memory_done = false;
   // For threads to come to rest, and again for the child to stand.
   int timeout_ms = 2'000;
   // Sent to the child when its parent's main thread ends (PR_SET_PDEATHSIG); 0: none.

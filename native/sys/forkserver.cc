@@ -50,7 +50,7 @@ int ReportFork(int channel, pid_t pid, const ForkallFailure& failure) {
 
 }  // namespace
 
-int ServeForks(int channel, ForkallOptions options, ForkCommand* command) {
+int ServeForks(int channel, const ForkallOptions& options, ForkCommand* command) {
   std::vector<unsigned char> buffer(kMaxCommandBytes);
   for (;;) {
     std::vector<int> fds;
@@ -67,8 +67,6 @@ int ServeForks(int channel, ForkallOptions options, ForkCommand* command) {
       command->fds = std::move(fds);
       return kServedChild;
     }
-    // Nothing is mapped while this waits.
-    if (pid > 0) options.memory_done = true;
     for (int fd : fds) CloseFd(fd);
     int error = ReportFork(channel, pid, failure);
     if (error == -EPIPE) return 0;
