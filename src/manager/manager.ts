@@ -13,7 +13,7 @@ import type { ManagerMessage, WorkerMessage } from '../worker/protocol';
 import { formatSocketAddress } from './addresses';
 import { type Adoptions, adoptionKey, adoptions } from './coverage';
 import { type Place, spawnSpec } from './launch';
-import { type ListenRequest, Listeners } from './listeners';
+import type { ListenRequest, Listeners } from './listeners';
 import type { Log } from './log';
 import { messageOf } from './messages';
 import type { GenerationPlan, Service } from './service';

@@ -52,11 +52,11 @@ async function takeOver(task: UpgradeTask): Promise<number> {
     return handover === undefined ? EXIT_LOST : giveBack(task, handover, describe(error));
   }
   const { manager, log, finish } = resumed;
-  tell(log, handover, task.failure);
   try {
     // From its first turn on it listens to signals.
     const ended = manager.run();
     letGo(task.fd, handover);
+    tell(log, handover, task.failure);
     return await ended;
   } finally {
     finish();

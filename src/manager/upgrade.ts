@@ -119,13 +119,14 @@ export class Upgrade {
   }
 
   #replace(signals: readonly number[]): string {
-    const { binding, collect, program } = this.#deps;
+    const { binding, collect, log, program } = this.#deps;
+    const { execPath, script } = program;
+    log.info({ event: 'upgrade-exec', execPath, script }, `upgrade: replacing this manager by ${script}`);
     const handover = collect(this.#guardFd);
     const fd = writeHandover(binding, handover);
     if (fd < 0) return `cannot write the state down: ${errnoText(errnoCode(fd))}`;
     try {
       const variables = upgradeVariables({ kind: 'take-over', fd, signals }, this.#guardFd);
-      const { execPath, script } = program;
       const error = binding.execve(
         execPath,
         commandLine(program, script),

@@ -34,6 +34,8 @@ export interface StartOptions {
   env?: Record<string, string>;
   cwd?: string;
   node?: string;
+  /** the command's script, where it is not that of this tree */
+  cli?: string;
   /** goes before the command: ['setpriv', …] */
   wrap?: readonly string[];
 }
@@ -72,8 +74,10 @@ export class Service {
     const [name, value] = marker.split('=') as [string, string];
     const engine =
       options.engine === undefined ? [] : [options.engine === 'native' ? '--native' : '--no-native'];
-    const node = options.node ?? process.execPath;
-    const line = [...(options.wrap ?? []), node, cli, 'run', '--log-format', 'json', ...engine, ...args];
+    // Another Node.js for the manager and its workers: PREFORK_TEST_NODE=/path/to/node.
+    const node = options.node ?? process.env.PREFORK_TEST_NODE ?? process.execPath;
+    const script = options.cli ?? cli;
+    const line = [...(options.wrap ?? []), node, script, 'run', '--log-format', 'json', ...engine, ...args];
     const child = spawn(line[0]!, line.slice(1), {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env, [name]: value },
