@@ -8,6 +8,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prefork::InitFeatures(env, exports);
   prefork::InitForkserver(env, exports);
   prefork::InitIdle(env, exports);
+  prefork::InitNotify(env, exports);
   prefork::InitPoller(env, exports);
   prefork::InitReap(env, exports);
   prefork::InitShm(env, exports);

@@ -160,6 +160,8 @@ export interface Binding {
   /** one packet. number: 0 on end of file, −EAGAIN when none is waiting. timeoutMs: poll(2) first; 0 does not wait, -1 waits for ever */
   recvMessage(fd: number, maxBytes: number, timeoutMs: number): NativeMessage | number;
   peercred(fd: number): { pid: number; uid: number; gid: number } | number;
+  /** one datagram to the Unix socket of that name, abstract where it begins with '\0'; does not wait. Bytes sent; −EAGAIN: its queue is full; −ENOENT, −ECONNREFUSED: nobody is there */
+  sendUnixDatagram(path: string, data: string): OrErrno;
 
   /** a TCP listener drops new connection requests; those begun before complete (SO_ATTACH_FILTER, Linux). −ENOTSUP elsewhere */
   dropSyn(fd: number): OrErrno;
