@@ -10,9 +10,10 @@ export interface DrainContext {
 export type DrainCallback = (context: DrainContext) => unknown;
 
 export interface WorkerRuntime {
-  readonly slot: number;
-  readonly workerId: number;
-  readonly generation: number;
+  /** null: not yet a worker, but the process that workers are forked from */
+  readonly slot: number | null;
+  readonly workerId: number | null;
+  readonly generation: number | null;
   ready(): void;
   retire(reason: string): void;
   countRequest(count: number): void;
