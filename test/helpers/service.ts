@@ -61,7 +61,7 @@ export class Service {
     this.process = child;
     this.#marker = marker;
     this.exited = once(child, 'close').then(([code, signal]) => ({ code, signal }));
-    void this.exited.then(() => this.#fail('it ended'));
+    void this.exited.then(({ code, signal }) => this.#fail(`it ended (${signal ?? code})`));
     createInterface({ input: child.stderr! }).on('line', (text) => this.#onLine(text));
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.output += text;
