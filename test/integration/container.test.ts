@@ -25,7 +25,7 @@ describe.skipIf(!able)('as pid 1', () => {
 
   function start(entry: string): Service {
     const wrap = ['unshare', '--pid', '--fork', '--kill-child=TERM', '--mount-proc'];
-    service = Service.start(['-w', '2', '-b', '127.0.0.1:0', entry], { engine: 'native', wrap });
+    service = Service.start(['-w', '1', '-b', '127.0.0.1:0', entry], { engine: 'native', wrap });
     return service;
   }
 
