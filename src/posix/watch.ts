@@ -33,11 +33,22 @@ class Watch {
     this.#forget = child?.onReaped((result) => finish(id, result));
   }
 
-  /** Calls back once the current operation is over: a wait of the user's own is not interrupted by it. */
+  /** Calls back: at once from the event loop, but never in the middle of a wait of the user's own. */
   end(result: WaitResult | undefined): void {
-    process.nextTick(() => {
-      if (!this.#cancelled) this.#callback(result);
-    });
+    if (this.child === collected) this.#call(result);
+    else process.nextTick(() => this.#call(result));
+  }
+
+  #call(result: WaitResult | undefined): void {
+    if (this.#cancelled) return;
+    try {
+      this.#callback(result);
+    } catch (error) {
+      // Uncaught, as from any event, once the others of this turn have been called.
+      process.nextTick(() => {
+        throw error;
+      });
+    }
   }
 
   cancel(): void {
@@ -59,6 +70,8 @@ const polled = new Set<Child>();
 const watches = new Map<number, Watch>();
 let nextId = 0;
 let poller: NativePoller | undefined;
+/** The child that the event loop has reported, whose callbacks may run now; null: none, undefined: any other process. */
+let collected: Child | undefined | null = null;
 
 /**
  * Calls back once when a process has ended. A child of this module's is reaped first; if `waitpid` or `wait3` reap it, the watch
@@ -86,7 +99,7 @@ export function watchExit(target: Child | number, callback: ExitCallback): () =>
   if (hasNoPidfd) expectSigchld(id);
   return () => {
     watch.cancel();
-    if (watches.has(id)) drop(id, watch);
+    if (watches.delete(id)) drop(watch);
   };
 }
 
@@ -115,20 +128,24 @@ function sharedPoller(): NativePoller {
 function collect(id: number): void {
   const watch = watches.get(id);
   if (watch === undefined) return;
+  collected = watch.child;
   if (watch.child === undefined) finish(id, undefined);
   // Reaping it calls finish(), for every watch on it.
   else waitpid(watch.child, { noHang: true });
+  collected = null;
 }
 
 function finish(id: number, result: WaitResult | undefined): void {
   const watch = watches.get(id);
   if (watch === undefined) return;
+  watches.delete(id);
+  // First the callback, then the tidying up: the one may be waited for.
   watch.end(result);
-  drop(id, watch);
+  drop(watch);
 }
 
-function drop(id: number, watch: Watch): void {
-  watches.delete(id);
+/** Gives back what a watch that is no longer in `watches` held. */
+function drop(watch: Watch): void {
   watch.release();
   if (watches.size > 0) return;
   // Nothing is watched: the loop may end, and SIGCHLD is as it was.
@@ -149,7 +166,8 @@ function collectWithoutPidfd(): void {
 /** @internal In a forked process: it does not wait for what its parent waits for. */
 export function forgetWatches(): void {
   for (const [id, watch] of [...watches]) {
+    watches.delete(id);
     watch.cancel();
-    drop(id, watch);
+    drop(watch);
   }
 }
