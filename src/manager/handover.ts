@@ -3,9 +3,12 @@
  * names. `schema`, `former` and `fds` mean the same in every version, so that one that knows no more can give it back.
  */
 import { fstatSync, readSync, writeSync } from 'node:fs';
+import { defaultPolicy, type Policy } from '../core/policy';
+import { initialState } from '../core/state';
 import type { Binding } from '../engine/binding';
 import type { EngineHandover } from '../engine/native';
 import type { RunOptions } from '../options/load';
+import { defaults } from '../options/sources';
 import type { ListenersHandover } from './listeners';
 import type { ManagerHandover } from './manager';
 
@@ -92,3 +95,23 @@ export function checkSchema({ schema }: Handover): void {
     throw new Error(`the state has schema ${schema}, and this version knows ${HANDOVER_SCHEMA} only`);
   }
 }
+
+/**
+ * A handover of this schema as this version would have written it: what the former one did not know yet has its usual
+ * value, and its hook in the workers to come is this version's.
+ */
+export function adapted(handover: Handover, hook: string): Handover {
+  const { manager, options } = handover;
+  const policy = withDefaults(manager.state.policy);
+  const state = { ...initialState(policy, handover.atMs, 1), ...manager.state, policy };
+  const plans = manager.plans.map(([generation, plan]) => {
+    const args = plan.launch.args.map((arg) => (arg === handover.hook ? hook : arg));
+    return [
+      generation,
+      { ...plan, policy: withDefaults(plan.policy), launch: { ...plan.launch, args } },
+    ] as const;
+  });
+  return { ...handover, options: { ...defaults(), ...options }, manager: { ...manager, state, plans } };
+}
+
+const withDefaults = (policy: Policy): Policy => ({ ...defaultPolicy, ...policy });

@@ -13,7 +13,7 @@ import type { Address } from '../options/address';
 import { loadRunOptions, type RunOptions } from '../options/load';
 import { displayAddress, formatSocketAddress, resolveAddress } from './addresses';
 import { readEnvDir } from './env-dir';
-import { descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
+import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
 import { createLog, type Log } from './log';
@@ -53,29 +53,20 @@ export async function runManager(options: RunOptions): Promise<number> {
  * Goes on with the service of the manager that this process was before it replaced itself. Everything that can fail is
  * done here, and nothing that could not be done again: the manager runs with `run()`, and `finish()` comes after it.
  */
-export function resumeManager(handover: Handover): { manager: Manager; log: Log; finish(): void } {
-  const { options } = handover;
+export function resumeManager(written: Handover): { manager: Manager; log: Log; finish(): void } {
+  const handover = adapted(written, HOOK);
+  const { options, manager: former } = handover;
   const log = openLog(options);
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
   listeners.takeOver(handover.listeners);
   if (engine instanceof NativeEngine) engine.takeOver(handover.engine);
   const pidFile = handover.pidFile && PidFile.takeOver(handover.pidFile.path, handover.pidFile.fd);
-  const former = withHook(handover.manager, handover.hook);
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const parts = { engine, log, listeners, pidFile, protocols: new Map(handover.protocols) };
   const manager = makeManager(options, plan, parts, { former, script: handover.former.script });
   return { manager, log, finish: () => close(parts) };
-}
-
-/** The plans of the former manager, with this version's hook in its workers to come. */
-function withHook(former: ManagerHandover, hook: string): ManagerHandover {
-  const plans = former.plans.map(([generation, plan]) => {
-    const args = plan.launch.args.map((arg) => (arg === hook ? HOOK : arg));
-    return [generation, { ...plan, launch: { ...plan.launch, args } }] as const;
-  });
-  return { ...former, plans };
 }
 
 function openLog(options: RunOptions): Log {
