@@ -353,8 +353,8 @@ describe('a new version', () => {
 
   it('that fails in its take-over gives back to the old one', async () => {
     // Only after the exec: the trial does not resume.
-    const broken = 'function resumeManager(handover) { throw new Error("it does not work");';
-    releases.deploy('two', { 'dist/manager/run.js': ['function resumeManager(handover) {', broken] });
+    const broken = 'function resumeManager() { throw new Error("it does not work"); } function unused(';
+    releases.deploy('two', { 'dist/manager/run.js': ['function resumeManager(', broken] });
     service.signal('SIGUSR2');
     expect((await service.event('upgrade-failed')).reason).toContain('it does not work');
     await expectUnharmed();
