@@ -68,6 +68,7 @@ export type LogEntry =
       generation: number;
       code: string;
       step: string;
+      reason: string | null;
       retryInMs: number | null;
     }
   | {

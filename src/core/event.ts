@@ -7,8 +7,8 @@ export type Event =
   /** terminalGone: HUP came because the controlling terminal went away */
   | { type: 'signal'; signal: Signal; terminalGone?: boolean }
   | { type: 'spawned'; workerId: number; pid: number }
-  /** transient: worth another try by itself (EAGAIN, ENOMEM, EMFILE, ENFILE) */
-  | { type: 'spawnFailed'; workerId: number; code: string; step: string; transient: boolean }
+  /** transient: worth another try by itself (EAGAIN, ENOMEM, EMFILE, ENFILE). reason: in words, where a code would not do */
+  | { type: 'spawnFailed'; workerId: number; code: string; step: string; transient: boolean; reason?: string }
   | { type: 'listening'; workerId: number; key: string }
   | { type: 'unlistening'; workerId: number; key: string }
   | { type: 'ready'; workerId: number }

@@ -102,7 +102,7 @@ function onSpawned(d: Draft, w: WorkerState, pid: number): void {
 function onSpawnFailed(
   d: Draft,
   w: WorkerState,
-  failure: { code: string; step: string; transient: boolean },
+  failure: { code: string; step: string; transient: boolean; reason?: string },
 ): void {
   const { code, step: syscall, transient } = failure;
   const { slot, generation } = w;
@@ -110,9 +110,17 @@ function onSpawnFailed(
   const rollout = d.rolloutOf(w);
   const fatal = !transient && (rollout !== null || exits(d));
   const retryInMs = fatal || d.s.phase !== 'running' ? null : delayAfterFailure(d, w);
-  d.log('error', { what: 'spawn-failed', slot, generation, code, step: syscall, retryInMs });
+  d.log('error', {
+    what: 'spawn-failed',
+    slot,
+    generation,
+    code,
+    step: syscall,
+    reason: failure.reason ?? null,
+    retryInMs,
+  });
   if (!fatal || d.s.phase !== 'running') return;
-  const reason = `cannot start a worker: ${syscall} failed with ${code}`;
+  const reason = failure.reason ?? `cannot start a worker: ${syscall} failed with ${code}`;
   if (rollout !== null) failRollout(d, rollout, reason, w.spawnedAtMs);
   else startFailed(d, reason);
 }
@@ -267,9 +275,8 @@ function perform(d: Draft, action: SignalAction, signal: Signal): void {
 
 function maintain(d: Draft, what: 'reopenLogs' | 'upgrade' | 'ignore'): void {
   if (what === 'reopenLogs') d.commands.push({ type: 'reopenLogs' });
-  // Half a rollout, or a stop, is carried to its end by the manager that began it.
-  if (what === 'upgrade' && d.s.phase === 'running' && d.s.rollout === null)
-    d.commands.push({ type: 'reexec' });
+  // A stop is carried to its end by the manager that began it. So is half a rollout: there the shell waits.
+  if (what === 'upgrade' && d.s.phase === 'running') d.commands.push({ type: 'reexec' });
 }
 
 function scale(d: Draft, workers: number): void {

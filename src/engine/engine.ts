@@ -71,6 +71,20 @@ export interface SpawnSpec {
   /** worker dies with the manager (where the engine can) */
   dieWithManager: boolean;
   noNewPrivs?: boolean;
+  /** fork the worker from the generation's forkserver (started with the first one) instead of starting it anew */
+  forkserver?: ForkserverSpec;
+}
+
+export interface ForkserverSpec {
+  readonly generation: number;
+  readonly boot: {
+    readonly until: 'listen' | 'idle';
+    readonly safety: 'refuse' | 'warn';
+    readonly warmup: string | null;
+    readonly busyAfterMs: number;
+  };
+  /** the argument that names the worker's hook, and the file that the forkserver has in its place */
+  readonly preload: { readonly instead: string; readonly file: string };
 }
 
 export interface WorkerHandle {
@@ -96,11 +110,20 @@ export interface ExitReport {
 
 export type EngineEvent =
   | { type: 'spawned'; workerId: number; handle: WorkerHandle }
-  | { type: 'spawnFailed'; workerId: number; errno: number; code: string; step: string }
+  /** `reason`: in words, where a code would not do */
+  | { type: 'spawnFailed'; workerId: number; errno: number; code: string; step: string; reason?: string }
   | ({ type: 'exited' } & ExitReport)
   | { type: 'message'; workerId: number; message: unknown }
   | { type: 'channelClosed'; workerId: number }
   | { type: 'stopped' | 'continued'; workerId: number };
+
+/** What becomes of forkservers, for the log: the core knows only workers. */
+export type PreloadEvent =
+  /** it has loaded the program and is ready to fork */
+  | { type: 'preloaded'; generation: number; pid: number; rssBytes: number; notes: readonly string[] }
+  | { type: 'busy' | 'unsafe'; generation: number; pid: number; problems: readonly string[] }
+  /** it ended by itself; the next worker of the generation starts a new one */
+  | { type: 'ended'; generation: number; pid: number; status: number };
 
 export interface Engine {
   readonly name: 'native' | 'js';
@@ -119,5 +142,7 @@ export interface Engine {
   wait(deadlineMs: number): Promise<readonly EngineEvent[]>;
   /** Ends the current wait. */
   wake(): void;
+  /** Where workers are forked: ends the forkserver of a generation, or all, since no worker is to come from it. */
+  endForkserver?(generation: number | 'all'): void;
   close(): void;
 }

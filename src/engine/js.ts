@@ -34,6 +34,7 @@ type CreateHandle = (
   fd: undefined,
   flags: number,
 ) => BoundHandle | number;
+type AdoptHandle = (address: null, port: null, addressType: null, fd: number) => BoundHandle | number;
 const createServerHandle = (net as unknown as { _createServerHandle: CreateHandle })._createServerHandle;
 
 /** UV_TCP_IPV6ONLY and UV_TCP_REUSEPORT of uv_tcp_bind(); the second since libuv 1.49. */
@@ -141,6 +142,18 @@ export class JsEngine implements Engine {
 
   quiesceListener(): void {
     // Needs a socket filter, which Node does not offer.
+  }
+
+  /** A listener over a descriptor that is open already: TCP only, since of others Node tells no address. */
+  adoptListener(fd: number): ListenResult {
+    const handle = (createServerHandle as unknown as AdoptHandle)(null, null, null, fd);
+    if (typeof handle === 'number') return failed(handle);
+    const name: { address?: string; port?: number } = {};
+    const error = handle.getsockname?.(name) ?? errnoNumber('ENOTSUP');
+    if (error < 0 || name.address === undefined || name.port === undefined) {
+      return failed(error < 0 ? error : errnoNumber('ENOTSUP'));
+    }
+    return { listener: { handle, fd, address: name.address, port: name.port } as JsListener };
   }
 
   closeListener(listener: EngineListener): void {

@@ -8,6 +8,7 @@ import type {
   EngineListener,
   ListenResult,
   ListenSpec,
+  PreloadEvent,
   Signal,
   SpawnResult,
   SpawnSpec,
@@ -15,6 +16,7 @@ import type {
 } from './engine';
 import { decodeStatus, errnoCode, errnoNumber, signalNumber } from './errno';
 import { EventQueue } from './events';
+import { type ForkserverHandover, Forkservers } from './forkservers';
 
 /** Descriptor number of the channel in a worker comes after its listeners. */
 const FIRST_INHERITED_FD = 3;
@@ -34,17 +36,21 @@ export interface EngineHandover {
   readonly children: readonly Readonly<Child>[];
   /** come, but given to nobody yet */
   readonly events: readonly EngineEvent[];
+  readonly forkservers: readonly ForkserverHandover[];
 }
 
 export class NativeEngine implements Engine {
   readonly name = 'native';
   readonly capabilities: Capabilities;
+  /** told what becomes of forkservers */
+  onPreload: ((event: PreloadEvent) => void) | null = null;
   readonly #binding: Binding;
   readonly #poller: NativePoller;
   readonly #queue = new EventQueue();
   /** by worker id */
   readonly #children = new Map<number, Child>();
   readonly #byPid = new Map<number, Child>();
+  readonly #forkservers: Forkservers;
   readonly #adoptsOrphans = process.pid === 1;
   readonly #onSigchld = (): void => this.#onChildSignal();
 
@@ -64,41 +70,59 @@ export class NativeEngine implements Engine {
       stopEvents: true,
       reusePort: true,
       udp: true,
-      fork: linux,
+      fork: binding.forkSupport().ok,
       scoreboard: linux,
     };
     const poller = binding.createPoller((ids) => this.#onReadable(ids));
     if (typeof poller === 'number') throw new Error(`cannot create an epoll instance: ${errnoCode(poller)}`);
     this.#poller = poller;
+    this.#forkservers = new Forkservers({
+      binding,
+      poller,
+      start: (spec) => this.#start(spec),
+      adopt: (workerId, pid, channel) => {
+        const handle = this.adopt(workerId, pid, binding.pidfdOpen(pid), channel);
+        this.#queue.push({ type: 'spawned', workerId, handle });
+      },
+      push: (event) => this.#queue.push(event),
+      tell: (event) => this.onPreload?.(event),
+    });
     process.on('SIGCHLD', this.#onSigchld);
   }
 
   spawn(spec: SpawnSpec): SpawnResult {
+    if (spec.forkserver !== undefined) {
+      const problem = this.#forkservers.spawn(spec);
+      return problem === null ? { pending: true } : failure(problem.errno, problem.step);
+    }
+    const result = this.#start(spec);
+    if ('errno' in result) return failure(result.errno, result.step);
+    return { handle: this.#watch(spec.workerId, result.pid, result.pidfd, result.channel) };
+  }
+
+  #start(spec: SpawnSpec): { pid: number; pidfd: number; channel: number } | { errno: number; step: string } {
     const pair = spec.channel ? this.#binding.channelPair() : null;
-    if (typeof pair === 'number') return failure(pair, 'socketpair');
+    if (typeof pair === 'number') return { errno: pair, step: 'socketpair' };
     const [ours, theirs] = pair ?? [-1, -1];
     const channelFd = FIRST_INHERITED_FD + spec.inherit.length;
-    const env = environment(spec.env, spec.channel ? channelFd : null);
+    const { file, args, cwd, umask, uid, gid, groups, noNewPrivs, setsid } = spec;
     const result = this.#binding.spawn({
-      file: spec.file,
-      args: spec.args,
-      env,
+      file,
+      args,
+      env: environment(spec.env, spec.channel ? channelFd : null),
       fds: placement(spec, theirs, channelFd),
-      setsid: spec.setsid,
-      ...(spec.cwd !== undefined && { cwd: spec.cwd }),
-      ...(spec.umask !== undefined && { umask: spec.umask }),
-      ...(spec.uid !== undefined && { uid: spec.uid }),
-      ...(spec.gid !== undefined && { gid: spec.gid }),
-      ...(spec.groups !== undefined && { groups: spec.groups }),
-      ...(spec.noNewPrivs !== undefined && { noNewPrivs: spec.noNewPrivs }),
+      setsid,
+      ...(cwd !== undefined && { cwd }),
+      ...(umask !== undefined && { umask }),
+      ...(uid !== undefined && { uid }),
+      ...(gid !== undefined && { gid }),
+      ...(groups !== undefined && { groups }),
+      ...(noNewPrivs !== undefined && { noNewPrivs }),
       deathSignal: spec.dieWithManager ? signalNumber('SIGKILL') : 0,
     });
     if (theirs >= 0) this.#binding.close(theirs);
-    if ('errno' in result) {
-      if (ours >= 0) this.#binding.close(ours);
-      return failure(result.errno, result.step);
-    }
-    return { handle: this.#watch(spec.workerId, result.pid, result.pidfd, ours) };
+    if ('errno' in result && ours >= 0) this.#binding.close(ours);
+    return 'errno' in result ? result : { ...result, channel: ours };
   }
 
   /** Takes over a child that this process has already: one that a forkserver forked, or from before an upgrade. */
@@ -112,11 +136,13 @@ export class NativeEngine implements Engine {
     return {
       children: [...this.#children.values()].map((child) => ({ ...child })),
       events: this.#queue.waiting,
+      forkservers: this.#forkservers.handOver(),
     };
   }
 
   /** Goes on from where an engine was that ran in this process before an execve(2). */
-  takeOver({ children, events }: EngineHandover): void {
+  takeOver({ children, events, forkservers }: EngineHandover): void {
+    this.#forkservers.takeOver(forkservers);
     for (const { workerId, pid, pidfd, channel } of children) {
       for (const fd of [pidfd, channel]) if (fd >= 0) this.#binding.setCloexec(fd);
       this.adopt(workerId, pid, pidfd, channel);
@@ -130,8 +156,8 @@ export class NativeEngine implements Engine {
     const child: Child = { workerId, pid, pidfd, channel };
     this.#children.set(workerId, child);
     this.#byPid.set(pid, child);
-    if (pidfd >= 0) this.#poller.add(pidfd, workerId * 2);
-    if (channel >= 0) this.#poller.add(channel, workerId * 2 + 1);
+    if (pidfd >= 0) this.#poller.add(pidfd, workerId * 4);
+    if (channel >= 0) this.#poller.add(channel, workerId * 4 + 1);
     return child;
   }
 
@@ -185,8 +211,14 @@ export class NativeEngine implements Engine {
     this.#queue.wake();
   }
 
+  endForkserver(generation: number | 'all'): void {
+    if (generation === 'all') this.#forkservers.endAll();
+    else this.#forkservers.end(generation);
+  }
+
   close(): void {
     process.off('SIGCHLD', this.#onSigchld);
+    this.#forkservers.close();
     for (const child of this.#children.values()) this.#release(child);
     this.#children.clear();
     this.#byPid.clear();
@@ -195,9 +227,10 @@ export class NativeEngine implements Engine {
 
   #onReadable(ids: readonly number[]): void {
     for (const id of ids) {
-      const child = this.#children.get(Math.floor(id / 2));
+      if (this.#forkservers.onReadable(id)) continue;
+      const child = this.#children.get(Math.floor(id / 4));
       if (child === undefined) continue;
-      if (id % 2 === 0) this.#reap(child);
+      if (id % 4 === 0) this.#reap(child);
       else this.#receive(child, MAX_PACKETS_A_TURN);
     }
   }

@@ -1,5 +1,5 @@
 /** How the workers of one generation are started: read once when the generation begins, and kept for its respawns. */
-import type { Capabilities, SpawnSpec } from '../engine/engine';
+import type { Capabilities, ForkserverSpec, SpawnSpec } from '../engine/engine';
 import type { Credentials } from '../options/credentials';
 import type { WorkerBoot } from '../worker/protocol';
 import { starterName } from './addresses';
@@ -13,13 +13,17 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
   readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs'> | null;
+  /** fork the workers from a process that has loaded the program; null: start each anew */
+  readonly preload: Omit<ForkserverSpec, 'generation'> | null;
   readonly credentials: Credentials | null;
   readonly umask: number | null;
-  /** descriptors of the manager for 0, 1 and 2; −1 is /dev/null */
-  readonly stdio: readonly [number, number, number];
+  /** descriptors of the manager for 0, 1 and 2; −1 is /dev/null, and the log's is that of the moment */
+  readonly stdio: readonly [Stdio, Stdio, Stdio];
   readonly setsid: boolean;
   readonly dieWithManager: boolean;
 }
+
+export type Stdio = number | 'log';
 
 export interface Place {
   readonly workerId: number;
@@ -34,6 +38,7 @@ export function spawnSpec(
   place: Place,
   listeners: Listeners,
   engine: { name: 'native' | 'js'; capabilities: Capabilities },
+  logFd: number,
 ): SpawnSpec {
   const sockets = listeners.bootListeners(place.slot);
   const env: Record<string, string> = {
@@ -54,7 +59,7 @@ export function spawnSpec(
     };
     env.PREFORK_WORKER = JSON.stringify(boot);
   }
-  const { file, args, cwd, stdio, setsid, dieWithManager, credentials, umask } = launch;
+  const { file, args, cwd, stdio, setsid, dieWithManager, credentials, umask, preload } = launch;
   return {
     workerId: place.workerId,
     file,
@@ -63,13 +68,16 @@ export function spawnSpec(
     cwd,
     inherit: sockets.inherit,
     channel: launch.hook !== null,
-    stdio,
+    stdio: [descriptor(stdio[0], logFd), descriptor(stdio[1], logFd), descriptor(stdio[2], logFd)],
     setsid,
     dieWithManager,
     ...(credentials !== null && { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups }),
     ...(umask !== null && { umask }),
+    ...(preload && { forkserver: { ...preload, generation: place.generation } }),
   };
 }
+
+const descriptor = (stdio: Stdio, logFd: number): number => (stdio === 'log' ? logFd : stdio);
 
 /** SERVER_STARTER_PORT, LISTEN_FDS and its kin, PORT. The first listener is at descriptor 3. */
 function socketVariables(listeners: readonly Listener[], listenPid: boolean): Record<string, string> {
@@ -78,7 +86,7 @@ function socketVariables(listeners: readonly Listener[], listenPid: boolean): Re
   if (listeners.length === 0) return env;
   env.LISTEN_FDS = String(listeners.length);
   // FDNAMES is a list with colons between.
-  env.LISTEN_FDNAMES = listeners.map(({ key }) => key.replaceAll(':', '_')).join(':');
+  env.LISTEN_FDNAMES = listeners.map(({ key, name }) => name ?? key.replaceAll(':', '_')).join(':');
   // The addon fills in the pid, which is known only in the child.
   if (listenPid) env.LISTEN_PID = '';
   const port = listeners.find((listener) => listener.fromBind && listener.kind === 'tcp');

@@ -29,6 +29,8 @@ const MAX_LAST_WORDS = 4096;
 export interface ManagerObserver {
   command?(command: Command, state: State): void;
   engineEvent?(event: EngineEvent, state: State): void;
+  /** the loop has done all that it knew of, and is about to wait */
+  turn?(state: State): void;
 }
 
 /** What a manager's successor in the same process needs to go on: plain data. */
@@ -152,6 +154,7 @@ export class Manager {
   }
 
   #afterTurn(): void {
+    this.#deps.observer?.turn?.(this.#state);
     if (this.#tellSettled === null || (this.underWay !== null && !this.isStopping)) return;
     this.#tellSettled(!this.isStopping);
     this.#tellSettled = null;
@@ -232,8 +235,10 @@ export class Manager {
       case 'generationEnded':
         this.#plans.delete(command.generation);
         this.#listeners.forgetGeneration(command.generation);
+        this.#engine.endForkserver?.(command.generation);
         return;
       case 'quiesceListeners':
+        this.#engine.endForkserver?.('all');
         // Other commands' programs may go on accepting after their signal; ours only empty their queues.
         if (this.#deps.service.launch.hook !== null) this.#listeners.quiesce();
         return;
@@ -256,7 +261,7 @@ export class Manager {
     const { workerId, generation, slot } = place;
     // Where every spawn is a generation of its own, there is one plan for all.
     const plan = this.#plans.get(generation) ?? this.#deps.service;
-    const spec = this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine);
+    const spec = this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine, this.#log.fd);
     const result = this.#engine.spawn(spec);
     if ('handle' in result) {
       this.#onSpawned(workerId, result.handle, generation, slot);
@@ -270,13 +275,14 @@ export class Manager {
     this.#inbox.push({ type: 'spawned', workerId, pid: handle.pid });
   }
 
-  #onSpawnFailed(workerId: number, code: string, failedStep: string): void {
+  #onSpawnFailed(workerId: number, code: string, failedStep: string, reason?: string): void {
     this.#inbox.push({
       type: 'spawnFailed',
       workerId,
       code,
       step: failedStep,
       transient: TRANSIENT.has(code),
+      ...(reason !== undefined && { reason }),
     });
   }
 
@@ -331,7 +337,7 @@ export class Manager {
         return;
       }
       case 'spawnFailed':
-        return this.#onSpawnFailed(workerId, event.code, event.step);
+        return this.#onSpawnFailed(workerId, event.code, event.step, event.reason);
       case 'exited': {
         const lastWords = this.#running.get(workerId)?.lastWords ?? null;
         this.#running.delete(workerId);

@@ -45,7 +45,8 @@ export function messageOf(entry: LogEntry): string {
       return `${named(entry.pid)} was continued`;
     case 'spawn-failed': {
       const retry = entry.retryInMs === null ? '' : `; the next try is in ${seconds(entry.retryInMs)}`;
-      return `cannot start a worker in slot ${entry.slot}: ${entry.step}: ${errnoText(entry.code)} (${entry.code})${retry}`;
+      const why = entry.reason ?? `${entry.step}: ${errnoText(entry.code)} (${entry.code})`;
+      return `cannot start a worker in slot ${entry.slot}: ${why}${retry}`;
     }
     case 'ready-timeout': {
       const missing = entry.missing.length > 0 ? `: it does not listen on ${entry.missing.join(', ')}` : '';

@@ -4,7 +4,7 @@ import { type Policy, type SignalAction, type SignalTable, signalPresets } from 
 import type { State } from '../core/state';
 import { loadBinding } from '../engine/binding';
 import { nowMs } from '../engine/clock';
-import type { Engine, Signal } from '../engine/engine';
+import type { Engine, PreloadEvent, Signal } from '../engine/engine';
 import { errnoText } from '../engine/errno';
 import { JsEngine } from '../engine/js';
 import { NativeEngine } from '../engine/native';
@@ -18,12 +18,16 @@ import type { Launch } from './launch';
 import { Listeners } from './listeners';
 import { createLog, type Log } from './log';
 import { Manager, type ManagerHandover } from './manager';
+import { describeStatus } from './messages';
 import { PidFile } from './pid-file';
 import { defaultPolicy } from '../core/policy';
 import type { GenerationPlan, Service } from './service';
 import { thisProgram, Upgrade } from './upgrade';
 
 const HOOK = join(__dirname, '..', 'worker', 'hook.js');
+const FORKSERVER = join(__dirname, '..', 'preload', 'forkserver.js');
+/** After so long without coming to rest, a forkserver says what is in the way. */
+const BUSY_AFTER_MS = 5000;
 
 /** Runs the service of `options` in this process until it has stopped. Resolves to the exit code. */
 export async function runManager(options: RunOptions): Promise<number> {
@@ -104,6 +108,7 @@ function makeManager(
     statusFile: options.statusFile,
     reload: () => reload(options, parts),
   };
+  if (engine instanceof NativeEngine) engine.onPreload = (event) => logPreload(log, event);
   const manager: Manager = new Manager({
     engine,
     log,
@@ -307,10 +312,40 @@ function launchOf(options: RunOptions): Launch {
     cwd,
     env,
     hook: { ready: options.ready, backlog: options.backlog, lingerMs: options.keepaliveLingerMs },
+    preload: preloadOf(options),
     credentials,
     umask,
     stdio: [-1, 1, 2],
     setsid: true,
     dieWithManager: options.onManagerDeath === 'stop',
   };
+}
+
+function preloadOf(options: RunOptions): Launch['preload'] {
+  if (!options.preload) return null;
+  const boot = {
+    // A program that says itself when it is ready may have no socket to stop at.
+    until: options.ready === 'listen' ? ('listen' as const) : ('idle' as const),
+    safety: options.forkSafety,
+    warmup: options.warmup,
+    busyAfterMs: BUSY_AFTER_MS,
+  };
+  return { boot, preload: { instead: HOOK, file: FORKSERVER } };
+}
+
+function logPreload(log: Log, { type, ...fields }: PreloadEvent): void {
+  const about = { event: `forkserver-${type}`, ...fields };
+  const name = `the forkserver ${fields.pid} of generation ${fields.generation}`;
+  if ('rssBytes' in fields) {
+    const notes = fields.notes.length === 0 ? '' : `; shared with its workers: ${fields.notes.join('; ')}`;
+    log.info(about, `${name} has loaded the program (${Math.round(fields.rssBytes / 1e6)} MB)${notes}`);
+  } else if ('problems' in fields) {
+    const what = type === 'busy' ? 'does not come to rest' : 'is not safe to fork';
+    log.warn(about, `${name} ${what}: ${fields.problems.join('; ')}`);
+  } else {
+    log.warn(
+      about,
+      `${name} ${describeStatus(fields.status)}; its workers go on, and the next one starts another`,
+    );
+  }
 }

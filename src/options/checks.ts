@@ -11,7 +11,7 @@ import { quote } from './result';
 import { type NormalisedOptions, normalisedName, type OptionName, optionNames, optionSpec } from './schema';
 import type { Source } from './sources';
 
-export const PATH_OPTIONS = ['envDir', 'pidFile', 'statusFile', 'control', 'logFile'] as const;
+export const PATH_OPTIONS = ['envDir', 'pidFile', 'statusFile', 'control', 'logFile', 'warmup'] as const;
 export type PathOptions = { readonly [K in (typeof PATH_OPTIONS)[number]]: string | null };
 
 /** The paths of the options made absolute from `base`. */
@@ -138,6 +138,15 @@ export class Checks {
   engine(merged: NormalisedOptions, bind: readonly Address[], env: NodeJS.ProcessEnv): EngineChoice {
     const { binding, reason } = merged.native === false ? { binding: null, reason: null } : loadBinding();
     if (binding) {
+      const fork = binding.forkSupport();
+      if (merged.preload && !fork.ok) {
+        const reason = fork.reason ?? 'this system cannot fork';
+        throw preforkError('ERR_PREFORK_CAPABILITY', {
+          where: this.where('preload'),
+          capability: 'fork',
+          reason,
+        });
+      }
       return { engine: 'native', engineReason: null };
     }
     if (merged.native) {

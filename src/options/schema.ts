@@ -95,6 +95,23 @@ export const runOptionTable = {
     offDoc: 'never use the addon',
     defaultDoc: 'use it where it loads',
   }),
+  preload: option(flag(), {
+    group: 'Workers:',
+    doc: 'load the program once and fork the workers from it, sharing its memory',
+    default: false,
+    needs: 'fork',
+  }),
+  warmup: option(word('a path'), {
+    group: 'Workers:',
+    arg: 'file',
+    doc: 'with --preload: a module whose default export is called before the workers are forked',
+  }),
+  forkSafety: option(choice('refuse', 'warn'), {
+    group: 'Workers:',
+    arg: 'what',
+    doc: 'with --preload: what to do about open sockets, threads and work under way in the loaded program',
+    default: 'refuse',
+  }),
   maxRequests: option(whole(0, MAX_COUNT), {
     group: 'Workers:',
     arg: 'n',

@@ -12,6 +12,7 @@ import { Manager } from '../manager/manager';
 import type { Service } from '../manager/service';
 import { startDaemon, takeHandover } from './daemon';
 import { Environment } from './environment';
+import { StarterExit } from './exit';
 import { type Launcher, starterSpec } from './launcher';
 import { starterLines } from './log-lines';
 import { openLogTarget } from './log-target';
@@ -31,52 +32,56 @@ type Say = (line: string) => void;
  */
 export async function runStarter(options: StarterOptions): Promise<number> {
   const handover = takeHandover();
-  if (handover !== null) return serve(options, handover.sockets, [1, 2]);
-  const log = options.logFile === null ? null : openLogTarget(options.logFile);
-  // Up to here, and about the sockets, it is the terminal that is told.
+  const log = handover !== null || options.logFile === null ? null : openLogTarget(options.logFile);
+  const output: Output = log === null ? [1, 2] : [log, log];
+  // What is said up to here, and about the sockets, is for the terminal.
   const say = lineWriter(2);
-  say(starterLines.startingNow(process.pid));
+  if (handover === null) say(starterLines.startingNow(process.pid));
   const engine = createEngine();
-  const sockets = await openSockets(engine, { ...options, ports: portsOf(options) }, say);
-  if (!options.daemonize || log === null)
-    return serve(options, sockets, log === null ? [1, 2] : [log, log], engine);
-  startDaemon(loadBinding().binding, sockets, log);
-  return 0;
+  try {
+    const sockets =
+      handover?.sockets ?? (await openSockets(engine, { ...options, ports: portsOf(options) }, say));
+    if (handover === null && options.daemonize) {
+      startDaemon(loadBinding().binding, sockets, output[1]);
+      return 0;
+    }
+    return await serve(options, { engine, sockets, output, say: lineWriter(output[1]) });
+  } finally {
+    engine.close();
+  }
 }
 
-async function serve(
-  options: StarterOptions,
-  sockets: readonly StarterSocket[],
-  output: readonly [number, number],
-  engine: Engine = createEngine(),
-): Promise<number> {
-  const say = lineWriter(output[1]);
+type Output = readonly [number, number];
+
+interface Parts {
+  readonly engine: Engine;
+  readonly sockets: readonly StarterSocket[];
+  /** descriptors for 1 and 2 of the workers; lines are said to the second */
+  readonly output: Output;
+  readonly say: Say;
+}
+
+async function serve(options: StarterOptions, parts: Parts): Promise<number> {
   const status = options.statusFile === null ? null : new StatusFile(options.statusFile);
   let releasePidFile = (): void => {};
   try {
     if (options.pidFile !== null) releasePidFile = await claimPidFile(options.pidFile);
     status?.check();
-    return await supervise(options, { engine, sockets, output, say, status });
+    return await supervise(options, parts, status);
+  } catch (error) {
+    if (!(error instanceof StarterExit)) throw error;
+    // The terminal may have gone, or never been ours.
+    parts.say(error.message);
+    return error.exitCode;
   } finally {
     status?.remove();
-    removeFiles(sockets);
+    removeFiles(parts.sockets);
     releasePidFile();
-    engine.close();
   }
 }
 
-interface Parts {
-  readonly engine: Engine;
-  readonly sockets: readonly StarterSocket[];
-  readonly output: readonly [number, number];
-  readonly say: Say;
-  readonly status: StatusFile | null;
-}
-
-function supervise(
-  options: StarterOptions,
-  { engine, sockets, output, say, status }: Parts,
-): Promise<number> {
+function supervise(options: StarterOptions, parts: Parts, status: StatusFile | null): Promise<number> {
+  const { engine, sockets, output, say } = parts;
   const environment = new Environment(process.env, options.variables);
   const launcher: Launcher = {
     program: options.program,
@@ -107,6 +112,7 @@ function serviceOf(policy: () => Policy, { program, dir }: Launcher): Service {
     cwd: dir ?? process.cwd(),
     env: {},
     hook: null,
+    preload: null,
     credentials: null,
     umask: null,
     stdio: [0, 1, 2],
