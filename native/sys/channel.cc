@@ -117,12 +117,12 @@ int ReceiveMessage(int fd, void* buffer, size_t bytes, int timeout_ms, std::vect
   struct iovec part = {buffer, bytes};
   Control control;
   struct msghdr message;
-  ssize_t got = PastReset([&] {
+  ssize_t got = PastReset([fd, &part, &message, control_bytes = &control.bytes[0]] {
     memset(&message, 0, sizeof(message));
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof(control.bytes);
+    message.msg_control = control_bytes;
+    message.msg_controllen = sizeof(Control::bytes);
     return recvmsg(fd, &message, kReceiveFlags);
   });
   if (got < 0) return -errno;

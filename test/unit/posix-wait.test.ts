@@ -1,6 +1,8 @@
 import { spawn as childProcessSpawn } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it, vi } from 'vitest';
+import { loadBinding } from '../../src/engine/binding';
 import { type Child, type WaitResult, spawn, wait3, waitpid, watchExit } from '../../src/posix';
 import { runAddonScript } from '../helpers/posix';
 
@@ -192,6 +194,49 @@ describe('watchExit', () => {
       process.exit(3);
     `);
     expect(leaving).toEqual({ stdout: '', stderr: '', status: 3 });
+  });
+});
+
+describe('watchExit without pidfds', () => {
+  /** The addon as it is on Linux before 5.3. */
+  function withoutPidfds(): Disposable {
+    const { binding } = loadBinding();
+    if (binding === null) throw new Error('the addon is not built');
+    const spawnWithPidfd = binding.spawn;
+    const spies = [
+      vi.spyOn(binding, 'spawn').mockImplementation((spec) => {
+        const result = spawnWithPidfd(spec);
+        if ('errno' in result) return result;
+        binding.close(result.pidfd);
+        return { pid: result.pid, pidfd: -1 };
+      }),
+      vi.spyOn(binding, 'pidfdOpen').mockReturnValue(-38),
+    ];
+    return {
+      [Symbol.dispose]: () => {
+        for (const spy of spies) spy.mockRestore();
+      },
+    };
+  }
+
+  it('is told by SIGCHLD, of several at once and of one that had ended before', async () => {
+    using _ = withoutPidfds();
+    const early = exits(4);
+    // It has ended for certain: nothing will signal it any more.
+    while (!/^State:\tZ/m.test(readFileSync(`/proc/${early.pid}/status`, 'utf8')))
+      await new Promise(setImmediate);
+    const children = [early, ...Array.from({ length: 20 }, sleeper)];
+    const results = children.map(exitOf);
+    for (const child of children.slice(1)) child.kill('SIGTERM');
+    const [first, ...others] = await Promise.all(results);
+    expect(first).toMatchObject({ exitCode: 4 });
+    for (const result of others) expect(result).toMatchObject({ signal: 'SIGTERM' });
+    expect(process.listenerCount('SIGCHLD')).toBe(0);
+  });
+
+  it('cannot watch a process that is no child of this module’s', () => {
+    using _ = withoutPidfds();
+    expect(() => watchExit(process.pid, () => {})).toThrow(expect.objectContaining({ code: 'ENOSYS' }));
   });
 });
 
