@@ -4,11 +4,12 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { get as getHttp } from 'node:http';
 import { get as getHttps } from 'node:https';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePorts } from '../helpers/ports';
 import { engines, fixture, Service, type StartOptions } from '../helpers/service';
 
 const WORKERS = 2;
@@ -29,7 +30,7 @@ describe.each(engines)('unmodified servers, %s engine', (engine) => {
   const certificate = { TEST_KEY: fixture('worker-key.pem'), TEST_CERT: fixture('worker-cert.pem') };
 
   async function start(app: string, options: StartOptions & { args?: string[] } = {}) {
-    const port = await freePort();
+    const [port] = (await freePorts(1)) as [number];
     const env = {
       TEST_PORT: String(port),
       TEST_PATH: join(directory, 'app.sock'),
@@ -127,15 +128,6 @@ describe.each(engines)('unmodified servers, %s engine', (engine) => {
     expect((await run.service.stop()).code).toBe(0);
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 function http(to: { port: number } | { socketPath: string }): Promise<string> {
   return new Promise((resolve, reject) => {
