@@ -19,8 +19,10 @@ import { upgradeVariables } from './upgrade-environment';
 const CHECK_TIMEOUT_MS = 20_000;
 /** For other threads to stop taking signals: they need microseconds. */
 const HOLD_TIMEOUT_MS = 2_000;
-/** Between two moments without anything under way there is a turn of the loop at least. */
-const MAX_ATTEMPTS = 1_000;
+/** How often the new version is tried at most, where a rollout or the like begins each time meanwhile, … */
+const MAX_TRIALS = 100;
+/** … and how many turns of the loop may pass until one leaves nothing under way. */
+const MAX_MOMENTS = 100;
 /** Characters of what the new version prints that are looked at. */
 const MAX_OUTPUT = 65_536;
 /** Where the child finds the state and the addon. */
@@ -89,15 +91,18 @@ export class Upgrade {
   async #upgrade(): Promise<string | null> {
     const { log, manager, program } = this.#deps;
     log.info({ event: 'upgrade-started', script: program.script }, `upgrade: trying ${program.script}`);
-    const problem = await this.#tryAsChild();
-    if (problem !== null) return manager.isStopping ? null : problem;
-    const { underWay } = manager;
-    if (underWay !== null)
-      log.info({ event: 'upgrade-waits', for: underWay }, `the upgrade waits: ${underWay}`);
-    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    for (let attempt = 0; attempt < MAX_TRIALS; attempt++) {
+      const { underWay } = manager;
+      if (underWay !== null)
+        log.info({ event: 'upgrade-waits', for: underWay }, `the upgrade waits: ${underWay}`);
       if (!(await manager.settled())) return null;
-      const reason = await this.#replaceIfQuiet();
-      if (reason !== null) return reason;
+      const problem = await this.#tryAsChild();
+      if (problem !== null) return manager.isStopping ? null : problem;
+      // What was tried is what runs, if nothing comes between. Else it is tried once more.
+      for (let moment = 0; moment < MAX_MOMENTS && manager.underWay === null; moment++) {
+        const reason = await this.#replaceIfQuiet();
+        if (reason !== null) return reason;
+      }
     }
     return 'the manager is never at rest';
   }

@@ -134,12 +134,18 @@ describe('an upgrade', () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  it('is followed by another after the rollout that it was asked for in the midst of', async () => {
+  it('waits for a rollout, whichever of the two was asked for first', async () => {
     const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgrade-started');
     service.signal('SIGHUP');
+    await service.event('rollout-committed');
+    await service.event('upgraded');
+    service.signal('SIGHUP');
+    await service.event('rollout-started');
+    service.signal('SIGUSR2');
+    await service.event('upgrade-waits');
     await service.event('rollout-committed');
     await service.event('upgraded');
     expect((await service.stop()).code).toBe(0);
