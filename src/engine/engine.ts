@@ -142,6 +142,8 @@ export interface Engine {
   wait(deadlineMs: number): Promise<readonly EngineEvent[]>;
   /** Ends the current wait. */
   wake(): void;
+  /** Something is under way that a successor in this process could not go on with: a forkserver that starts or ends. */
+  readonly busy?: boolean;
   /** Where workers are forked: ends the forkserver of a generation, or all, since no worker is to come from it. */
   endForkserver?(generation: number | 'all'): void;
   close(): void;

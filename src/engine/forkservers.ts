@@ -271,7 +271,17 @@ export class Forkservers {
     this.#current.clear();
   }
 
-  /** Only frozen ones without orders can be handed over; see Manager.underWay. */
+  /** Whether one is starting, has orders or is ending. */
+  get busy(): boolean {
+    const isAtRest = (server: Forkserver): boolean =>
+      server.isFrozen &&
+      server.waiting.length === 0 &&
+      server.sent.length === 0 &&
+      this.#current.get(server.generation) === server;
+    return ![...this.#byId.values()].every(isAtRest);
+  }
+
+  /** Only those at rest can be handed over: not while {@link busy}. */
   handOver(): ForkserverHandover[] {
     return [...this.#current.values()].map(({ generation, pid, pidfd, channel }) => ({
       generation,

@@ -211,6 +211,10 @@ export class NativeEngine implements Engine {
     this.#queue.wake();
   }
 
+  get busy(): boolean {
+    return this.#forkservers.busy;
+  }
+
   endForkserver(generation: number | 'all'): void {
     if (generation === 'all') this.#forkservers.endAll();
     else this.#forkservers.end(generation);

@@ -28,6 +28,12 @@ export interface Program {
   readonly args: readonly string[];
 }
 
+/** What this version loads in workers and in the processes that they are forked from. */
+export interface WorkerFiles {
+  readonly hook: string;
+  readonly forkserver: string;
+}
+
 export interface Handover {
   readonly schema: number;
   readonly former: Program;
@@ -56,7 +62,7 @@ export function descriptorsOf({
   guardFd,
 }: Pick<Handover, 'engine' | 'listeners' | 'pidFile' | 'guardFd'>): number[] {
   const fds = [guardFd, ...(pidFile === null ? [] : [pidFile.fd])];
-  for (const { pidfd, channel } of engine.children) fds.push(pidfd, channel);
+  for (const { pidfd, channel } of [...engine.children, ...engine.forkservers]) fds.push(pidfd, channel);
   for (const { sockets } of listeners.listeners) for (const [, { fd }] of sockets) fds.push(fd);
   return [...new Set(fds)].filter((fd) => fd >= 0);
 }
@@ -98,18 +104,19 @@ export function checkSchema({ schema }: Handover): void {
 
 /**
  * A handover of this schema as this version would have written it: what the former one did not know yet has its usual
- * value, and its hook in the workers to come is this version's.
+ * value, and the workers to come get this version's files.
  */
-export function adapted(handover: Handover, hook: string): Handover {
+export function adapted(handover: Handover, files: WorkerFiles): Handover {
   const { manager, options } = handover;
   const policy = withDefaults(manager.state.policy);
   const state = { ...initialState(policy, handover.atMs, 1), ...manager.state, policy };
-  const plans = manager.plans.map(([generation, plan]) => {
-    const args = plan.launch.args.map((arg) => (arg === handover.hook ? hook : arg));
-    return [
-      generation,
-      { ...plan, policy: withDefaults(plan.policy), launch: { ...plan.launch, args } },
-    ] as const;
+  const plans = manager.plans.map(([generation, { bind, launch, policy }]) => {
+    const args = launch.args.map((arg) => (arg === handover.hook ? files.hook : arg));
+    const preload = launch.preload && {
+      ...launch.preload,
+      preload: { instead: files.hook, file: files.forkserver },
+    };
+    return [generation, { bind, policy: withDefaults(policy), launch: { ...launch, args, preload } }] as const;
   });
   return { ...handover, options: { ...defaults(), ...options }, manager: { ...manager, state, plans } };
 }

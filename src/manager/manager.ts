@@ -142,6 +142,7 @@ export class Manager {
     if (rollout !== null || reloadQueued) return 'a new generation is starting';
     if (this.#requests > 0) return 'an address is being opened';
     if (workers.some(({ pid }) => pid === null)) return 'a worker is being started';
+    if (this.#engine.busy) return 'a forkserver is starting or ending';
     return this.#inbox.length > 0 ? 'events are waiting' : null;
   }
 

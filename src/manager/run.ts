@@ -58,7 +58,7 @@ export async function runManager(options: RunOptions): Promise<number> {
  * done here, and nothing that could not be done again: the manager runs with `run()`, and `finish()` comes after it.
  */
 export function resumeManager(written: Handover): { manager: Manager; log: Log; finish(): void } {
-  const handover = adapted(written, HOOK);
+  const handover = adapted(written, { hook: HOOK, forkserver: FORKSERVER });
   const { options, manager: former } = handover;
   const log = openLog(options);
   const engine = createEngine(options);

@@ -21,7 +21,8 @@ const HOOK = '/old/dist/worker/hook.js';
 /** Of a manager with one worker, without what these tests do not look at. */
 function handover(): Handover {
   const policy = { ...defaultPolicy, workers: 1 };
-  const launch = { file: 'node', args: ['node', '--require', HOOK, 'server.js'] };
+  const preload = { boot: {}, preload: { instead: HOOK, file: '/old/dist/preload/forkserver.js' } };
+  const launch = { file: 'node', args: ['node', '--require', HOOK, 'server.js'], preload };
   return {
     schema: HANDOVER_SCHEMA,
     former: { version: '0.1.0', script: '/current/prefork.js' },
@@ -35,7 +36,11 @@ function handover(): Handover {
       hadTerminal: false,
       events: [],
     },
-    engine: { children: [{ workerId: 1, pid: 10, pidfd: -1, channel: 20 }], events: [] },
+    engine: {
+      children: [{ workerId: 1, pid: 10, pidfd: -1, channel: 20 }],
+      events: [],
+      forkservers: [{ generation: 1, pid: 11, pidfd: 25, channel: 26 }],
+    },
     listeners: {
       listeners: [
         {
@@ -58,7 +63,7 @@ function handover(): Handover {
 
 describe('handover', () => {
   it('names every descriptor that must stay open, and none that there is not', () => {
-    expect(descriptorsOf(handover()).sort()).toEqual([20, 21, 22, 23, 24]);
+    expect(descriptorsOf(handover()).sort()).toEqual([20, 21, 22, 23, 24, 25, 26]);
   });
 
   it.skipIf(loadBinding().binding === null)(
@@ -91,9 +96,12 @@ describe('handover', () => {
     const { state } = old.manager as { state: Record<string, unknown> };
     delete state.stagger;
     delete (state.policy as Record<string, unknown>).secondStop;
-    const { manager, options } = adapted(old as unknown as Handover, '/new/hook.js');
+    const files = { hook: '/new/hook.js', forkserver: '/new/forkserver.js' };
+    const { manager, options } = adapted(old as unknown as Handover, files);
     expect(manager.state).toEqual(handover().manager.state);
-    expect(manager.plans[0]?.[1].launch.args).toEqual(['node', '--require', '/new/hook.js', 'server.js']);
+    const { launch } = manager.plans[0]![1];
+    expect(launch.args).toEqual(['node', '--require', files.hook, 'server.js']);
+    expect(launch.preload?.preload).toEqual({ instead: files.hook, file: files.forkserver });
     expect(options).toMatchObject({ workers: 1, entry: 'server.js', reusePort: false });
   });
 });
