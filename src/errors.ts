@@ -11,6 +11,8 @@ export const exitCodes = {
   neverReady: 3,
   /** a listener could not be opened during the first start */
   listen: 4,
+  /** of the commands for a running service: there is none (LSB) */
+  notRunning: 7,
 } as const;
 
 /** What a shell reports for a process that `signal` ended: 128 + its number. */
@@ -111,6 +113,27 @@ export const errorTable = {
     exitCodes.unusable,
     'The process has something that a fork would share by accident or cut off in the middle. Close it in beforeFork() and open it in afterFork(), or open it after listen().',
     (d) => `not safe to fork: ${d.problems.join('; ')}`,
+  ),
+  ERR_PREFORK_CONTROL: entry<{ path: string; problem: string }>(
+    exitCodes.unusable,
+    'The control socket cannot be opened: another manager has it, a file that is no socket is in the way, or its directory is not writable.',
+    (d) => `cannot open the control socket ${d.path}: ${d.problem}`,
+  ),
+  ERR_PREFORK_NOT_RUNNING: entry<{ service: string }>(
+    exitCodes.notRunning,
+    'The service that a command is for does not run.',
+    (d) => `not running (${d.service})`,
+  ),
+  ERR_PREFORK_UNREACHABLE: entry<{ service: string; problem: string }>(
+    exitCodes.unusable,
+    'The service that a command is for may run, but cannot be asked: no control socket, no permission, or it does not answer.',
+    (d) => `cannot reach the manager (${d.service}): ${d.problem}`,
+  ),
+  ERR_PREFORK_STOP_TIMEOUT: entry<{ pid: number; timeout: string }>(
+    exitCodes.unusable,
+    'The manager was told to stop and did not within --timeout. It goes on stopping.',
+    (d) =>
+      `manager ${d.pid} did not stop within ${d.timeout}; it goes on stopping, and stop --now ends it at once`,
   ),
   ERR_PREFORK_NEVER_READY: entry<{ problem: string }>(
     exitCodes.neverReady,

@@ -5,7 +5,13 @@ import { exitCodes, PreforkError, preforkError } from '../errors';
 import { takeUpgradeTask } from '../manager/upgrade-environment';
 import { addDoctor } from './doctor';
 import { helpConfiguration, outputConfiguration } from './help';
+import { addReload } from './reload';
+import { addRestart } from './restart';
 import { addRun } from './run';
+import { addScale } from './scale';
+import { addStart } from './start';
+import { addStatus } from './status';
+import { addStop } from './stop';
 import { checkHelpTopic, usageProblem } from './usage';
 import { version } from './version';
 
@@ -31,6 +37,12 @@ function makeProgram(): Command {
     .configureHelp(helpConfiguration)
     .addHelpText('after', AFTER_HELP);
   addRun(program);
+  addStart(program);
+  addStop(program);
+  addRestart(program);
+  addReload(program);
+  addStatus(program);
+  addScale(program);
   addDoctor(program);
   return program;
 }

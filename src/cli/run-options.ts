@@ -3,9 +3,9 @@ import { type Command, Option } from 'commander';
 import { longFlag, type OptionName, optionNames, optionSpec } from '../options/schema';
 import type { GivenOptions } from '../options/sources';
 
-/** Adds every option of the table to `command`, in the table's groups. */
-export function addRunOptions(command: Command): void {
-  for (const name of optionNames) {
+/** Adds the options of the table, or those named, to `command`, in the table's groups. */
+export function addRunOptions(command: Command, names: readonly OptionName[] = optionNames): void {
+  for (const name of names) {
     for (const option of toOptions(name)) {
       command.addOption(option);
     }

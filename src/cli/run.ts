@@ -54,10 +54,17 @@ export function addRun(program: Command): void {
 async function startRun(run: Command, entry: string, args: readonly string[]): Promise<number> {
   const { loadRunOptions, logicalCwd } = require('../options/load') as typeof import('../options/load');
   const invocation = { given: givenOptions(run), entry, args, cwd: logicalCwd() };
+  const { StartReport } = require('../control/start-report') as typeof import('../control/start-report');
+  const report = StartReport.fromEnvironment();
   const options = await loadRunOptions(invocation);
   if (options instanceof PreforkError) {
+    report?.failed(options.exitCode, options.message);
     throw options;
   }
+  if (options.daemonize && report === null) {
+    const { startInBackground } = require('./background') as typeof import('./background');
+    return startInBackground(options);
+  }
   const { runManager } = require('../manager/run') as typeof import('../manager/run');
-  return runManager(options);
+  return runManager(options, report);
 }

@@ -6,6 +6,7 @@ import { fstatSync, readSync, writeSync } from 'node:fs';
 import { defaultPolicy, type Policy } from '../core/policy';
 import { initialState } from '../core/state';
 import type { Binding } from '../engine/binding';
+import type { SocketHandover } from '../control/socket';
 import type { EngineHandover } from '../engine/native';
 import type { RunOptions } from '../options/load';
 import { defaults } from '../options/sources';
@@ -48,6 +49,7 @@ export interface Handover {
   /** listener's key → what is spoken there */
   readonly protocols: readonly (readonly [string, string])[];
   readonly pidFile: { readonly path: string; readonly fd: number } | null;
+  readonly control: SocketHandover | null;
   /** the former manager's hook in the workers, to be replaced by the successor's */
   readonly hook: string;
   /** the addon's file, open: what is preloaded to hold signals back */
@@ -59,9 +61,10 @@ export function descriptorsOf({
   engine,
   listeners,
   pidFile,
+  control,
   guardFd,
-}: Pick<Handover, 'engine' | 'listeners' | 'pidFile' | 'guardFd'>): number[] {
-  const fds = [guardFd, ...(pidFile === null ? [] : [pidFile.fd])];
+}: Pick<Handover, 'engine' | 'listeners' | 'pidFile' | 'control' | 'guardFd'>): number[] {
+  const fds = [guardFd, pidFile?.fd ?? -1, control?.fd ?? -1];
   for (const { pidfd, channel } of [...engine.children, ...engine.forkservers]) fds.push(pidfd, channel);
   for (const { sockets } of listeners.listeners) for (const [, { fd }] of sockets) fds.push(fd);
   return [...new Set(fds)].filter((fd) => fd >= 0);

@@ -13,6 +13,8 @@ const SHARED = -1;
 
 export interface Listener extends SocketAddress {
   readonly key: string;
+  /** that the parent gave it (LISTEN_FDNAMES) */
+  readonly name?: string;
   readonly fromBind: boolean;
   readonly backlog: number;
   readonly ipv6Only: boolean;
@@ -84,10 +86,15 @@ export class Listeners {
   }
 
   /** A socket that was open before: from --bind fd:3, from systemd. */
-  adopt(at: SocketAddress, socket: EngineListener, fromBind: boolean): Listener {
+  adopt(
+    at: SocketAddress,
+    socket: EngineListener,
+    { fromBind, name }: { fromBind: boolean; name: string | null },
+  ): Listener {
     const key = formatSocketAddress(at);
     const listener = this.#make(at, socket, {
       key,
+      ...(name !== null && { name }),
       perSlot: false,
       fromBind,
       backlog: DEFAULT_BACKLOG,

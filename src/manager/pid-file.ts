@@ -1,25 +1,32 @@
 /**
  * The pid file: `pid\n`, held with flock(2) for as long as the manager lives, so that a dead manager's file is told
- * from a live one's whatever process has that pid by now. Without flock (js engine) the process is looked up instead.
+ * from a live one's whatever process has that pid by now. Without flock (no addon) the pid itself is the claim, and the
+ * process is looked up.
  */
 import {
   closeSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
   openSync,
-  readFileSync,
+  renameSync,
   statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { type Binding, loadBinding } from '../engine/binding';
 import { preforkError } from '../errors';
-import { loadBinding } from '../engine/binding';
+import { isManager, readPid } from './pid-owner';
 
 const MAX_TRIES = 10;
+/** Somebody who looks whether the file is locked holds it for microseconds. */
+const LOCK_TRIES = 5;
+const LOCK_PAUSE_MS = 5;
+const MODE = 0o644;
 
 export class PidFile {
   readonly path: string;
-  /** the open, locked descriptor */
+  /** the open (and, with the addon, locked) descriptor */
   readonly fd: number;
 
   private constructor(path: string, fd: number) {
@@ -28,22 +35,16 @@ export class PidFile {
   }
 
   /**
-   * Opens, locks and claims the file; writes nothing yet.
-   * @throws PreforkError ERR_PREFORK_ALREADY_RUNNING where a manager that lives holds it
+   * Claims the file. With the addon it is locked and empty until {@link write}.
+   * @throws PreforkError ERR_PREFORK_ALREADY_RUNNING where a manager that lives holds it; else what openSync throws
    */
   static claim(path: string): PidFile {
+    const { binding } = loadBinding();
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const fd = openSync(path, 'a+', 0o644);
-      if (!isFree(fd, path)) {
-        const pid = readPid(path) ?? 0;
-        closeSync(fd);
-        throw preforkError('ERR_PREFORK_ALREADY_RUNNING', { pidFile: path, pid });
-      }
-      // The former owner may have removed the file between our open and our lock.
-      if (sameFile(fd, path)) return new PidFile(path, fd);
-      closeSync(fd);
+      const fd = binding === null ? claimByName(path) : claimByLock(path, binding);
+      if (fd !== null) return new PidFile(path, fd);
     }
-    throw preforkError('ERR_PREFORK_ALREADY_RUNNING', { pidFile: path, pid: readPid(path) ?? 0 });
+    throw alreadyRunning(path);
   }
 
   /** One that this process claimed before it replaced itself: the lock is the open descriptor's. */
@@ -53,7 +54,7 @@ export class PidFile {
 
   write(pid: number): void {
     ftruncateSync(this.fd);
-    writeSync(this.fd, `${pid}\n`);
+    writeSync(this.fd, `${pid}\n`, 0);
   }
 
   /** Removes the file, if it is still ours, and lets it go. */
@@ -63,31 +64,62 @@ export class PidFile {
   }
 }
 
-/** The pid in a file; null where there is none. */
-export function readPid(path: string): number | null {
-  try {
-    const [, digits] = /^(\d{1,10})\s*$/.exec(readFileSync(path, 'utf8')) ?? [];
-    return digits === undefined ? null : Number(digits);
-  } catch {
-    return null;
+/** null: the former owner removed the file between our open and our lock. */
+function claimByLock(path: string, binding: Binding): number | null {
+  const fd = openSync(path, 'a+', MODE);
+  if (!lock(fd, binding)) {
+    closeSync(fd);
+    throw alreadyRunning(path);
   }
+  if (sameFile(fd, path)) {
+    // What a manager that was killed left says nothing any more.
+    ftruncateSync(fd);
+    return fd;
+  }
+  closeSync(fd);
+  return null;
 }
 
-function isFree(fd: number, path: string): boolean {
-  const { binding } = loadBinding();
-  if (binding) return binding.flock(fd, 'ex', false) >= 0;
-  const pid = readPid(path);
-  return pid === null || pid === process.pid || !isAlive(pid);
+function lock(fd: number, binding: Binding): boolean {
+  for (let tries = 1; binding.flock(fd, 'ex', false) < 0; tries++) {
+    if (tries === LOCK_TRIES) return false;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_PAUSE_MS);
+  }
+  return true;
 }
 
-function isAlive(pid: number): boolean {
+/** Made by one only, O_EXCL. null: what stood there was stale, and is gone now. */
+function claimByName(path: string): number | null {
   try {
-    process.kill(pid, 0);
-    return true;
+    const fd = openSync(path, 'wx+', MODE);
+    writeSync(fd, `${process.pid}\n`);
+    return fd;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
+  const pid = readPid(path);
+  if (pid !== null && isManager(pid, path)) throw alreadyRunning(path);
+  removeStale(path, pid);
+  return null;
 }
+
+/** Moved aside before it is removed: where another who starts was faster, that one's file goes back. */
+function removeStale(path: string, pid: number | null): void {
+  const aside = `${path}.${process.pid}.stale`;
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const taken = readPid(aside) !== pid;
+  if (taken) linkSync(aside, path);
+  unlinkSync(aside);
+  if (taken) throw alreadyRunning(path);
+}
+
+const alreadyRunning = (path: string): Error =>
+  preforkError('ERR_PREFORK_ALREADY_RUNNING', { pidFile: path, pid: readPid(path) ?? 0 });
 
 function sameFile(fd: number, path: string): boolean {
   const open = fstatSync(fd);

@@ -1,17 +1,21 @@
 /** `prefork run`: from checked options to a running manager and its exit code. */
 import { join } from 'node:path';
+import { version } from '../cli/version';
+import { Control } from '../control/control';
+import type { StartReport } from '../control/start-report';
 import { type Policy, type SignalAction, type SignalTable, signalPresets } from '../core/policy';
 import type { State } from '../core/state';
 import { loadBinding } from '../engine/binding';
 import { nowMs } from '../engine/clock';
 import type { Engine, PreloadEvent, Signal } from '../engine/engine';
-import { errnoText } from '../engine/errno';
 import { JsEngine } from '../engine/js';
 import { NativeEngine } from '../engine/native';
-import { PreforkError, preforkError } from '../errors';
-import type { Address } from '../options/address';
+import { describe, describeErrno, exitCodes, PreforkError, preforkError } from '../errors';
+import { Notifier } from '../notify/notifier';
+import { ServiceManagerLink } from '../notify/service-manager';
 import { loadRunOptions, type RunOptions } from '../options/load';
-import { displayAddress, formatSocketAddress, resolveAddress } from './addresses';
+import { displayAddress } from './addresses';
+import { openBinds } from './binds';
 import { readEnvDir } from './env-dir';
 import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Launch } from './launch';
@@ -19,39 +23,92 @@ import { Listeners } from './listeners';
 import { createLog, type Log } from './log';
 import { Manager, type ManagerHandover } from './manager';
 import { describeStatus } from './messages';
+import { observers } from './observers';
 import { PidFile } from './pid-file';
+import { processAgeMs } from './pid-owner';
+import { reopenLog } from './reopen';
 import { defaultPolicy } from '../core/policy';
 import type { GenerationPlan, Service } from './service';
 import { thisProgram, Upgrade } from './upgrade';
 
 const HOOK = join(__dirname, '..', 'worker', 'hook.js');
 const FORKSERVER = join(__dirname, '..', 'preload', 'forkserver.js');
+/** What this process's parent says to it alone. */
+const PARENTS_VARIABLES = [
+  'LISTEN_FDS',
+  'LISTEN_PID',
+  'LISTEN_PIDFDID',
+  'LISTEN_FDNAMES',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_USEC',
+  'WATCHDOG_PID',
+];
 /** After so long without coming to rest, a forkserver says what is in the way. */
 const BUSY_AFTER_MS = 5000;
 
-/** Runs the service of `options` in this process until it has stopped. Resolves to the exit code. */
-export async function runManager(options: RunOptions): Promise<number> {
-  const log = openLog(options);
-  let pidFile: PidFile | null = null;
-  const engine = createEngine(options);
-  const listeners = new Listeners(engine, options);
+/**
+ * Runs the service of `options` in this process until it has stopped. Resolves to the exit code.
+ * `report` is told how the start went, in the place of standard error.
+ */
+export async function runManager(options: RunOptions, report: StartReport | null = null): Promise<number> {
   try {
-    if (options.pidFile !== null) pidFile = PidFile.claim(options.pidFile);
-    const plan = await planOf(options, log);
-    await openBinds(engine, listeners, options.bind);
-    pidFile?.write(process.pid);
-    if (options.engineReason !== null) log.warn({}, `using the js engine: ${options.engineReason}`);
-    return await makeManager(options, plan, { engine, log, listeners, pidFile, protocols: new Map() }).run();
+    const code = await manage(options, report);
+    report?.ended(code);
+    return code;
   } catch (error) {
-    if (!(error instanceof PreforkError)) throw error;
-    process.stderr.write(`prefork: ${error.message}\n`);
+    if (!(error instanceof PreforkError)) {
+      report?.failed(exitCodes.unusable, describe(error));
+      throw error;
+    }
+    if (report) report.failed(error.exitCode, error.message);
+    else process.stderr.write(`prefork: ${error.message}\n`);
     return error.exitCode;
-  } finally {
-    listeners.close();
-    engine.close();
-    pidFile?.release();
   }
 }
+
+async function manage(options: RunOptions, report: StartReport | null): Promise<number> {
+  const log = openLog(options);
+  const engine = createEngine(options);
+  const listeners = new Listeners(engine, options);
+  const parts: Parts = { engine, log, listeners, pidFile: null, protocols: new Map(), report };
+  let finish = (): void => close(parts);
+  try {
+    if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
+    const plan = planOf(options, await openBinds(engine, listeners, options.bind));
+    if (options.engineReason !== null) log.warn({}, `using the js engine: ${options.engineReason}`);
+    const service = makeService(options, plan, parts);
+    finish = service.finish;
+    await service.control.open(options);
+    // From its first turn on it listens to signals: whoever reads the pid may send one.
+    const ended = service.manager.run();
+    if (parts.pidFile !== null) await writePid(parts.pidFile, service.manager, ended);
+    return await ended;
+  } finally {
+    finish();
+  }
+}
+
+function claimPidFile(path: string): PidFile {
+  try {
+    return PidFile.claim(path);
+  } catch (error) {
+    throw error instanceof PreforkError ? error : pidFileError(path, error);
+  }
+}
+
+/** Where the disk is full the service is ended: nobody would find it. */
+async function writePid(pidFile: PidFile, manager: Manager, ended: Promise<number>): Promise<void> {
+  try {
+    pidFile.write(process.pid);
+  } catch (error) {
+    manager.post({ type: 'control', request: { do: 'stop', graceful: false } });
+    await ended;
+    throw pidFileError(pidFile.path, error);
+  }
+}
+
+const pidFileError = (path: string, error: unknown): PreforkError =>
+  preforkError('ERR_PREFORK_PATH', { where: '--pid-file', path, problem: describeErrno(error) }, error);
 
 /**
  * Goes on with the service of the manager that this process was before it replaced itself. Everything that can fail is
@@ -68,9 +125,11 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   const pidFile = handover.pidFile && PidFile.takeOver(handover.pidFile.path, handover.pidFile.fd);
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
-  const parts = { engine, log, listeners, pidFile, protocols: new Map(handover.protocols) };
-  const manager = makeManager(options, plan, parts, { former, script: handover.former.script });
-  return { manager, log, finish: () => close(parts) };
+  const protocols = new Map(handover.protocols);
+  const parts = { engine, log, listeners, pidFile, protocols, report: null };
+  const service = makeService(options, plan, parts, { former, script: handover.former.script });
+  if (handover.control) service.control.resume(handover.control);
+  return { log, manager: service.manager, finish: service.finish };
 }
 
 function openLog(options: RunOptions): Log {
@@ -85,6 +144,15 @@ interface Parts {
   pidFile: PidFile | null;
   /** listener's key → what is spoken there */
   protocols: Map<string, string>;
+  /** null: nobody waits for the start */
+  report: StartReport | null;
+}
+
+/** A manager, what is around it, and the end of all. */
+interface Composed {
+  readonly manager: Manager;
+  readonly control: Control;
+  finish(): void;
 }
 
 function close({ engine, listeners, pidFile }: Parts): void {
@@ -94,13 +162,13 @@ function close({ engine, listeners, pidFile }: Parts): void {
 }
 
 /** `resumed`: what the manager goes on from, and the script that this process was started as. */
-function makeManager(
+function makeService(
   options: RunOptions,
   plan: GenerationPlan,
   parts: Parts,
   resumed?: { former: ManagerHandover; script: string },
-): Manager {
-  const { engine, log, listeners, protocols } = parts;
+): Composed {
+  const { engine, log, listeners, protocols, report } = parts;
   const service: Service = {
     ...plan,
     reusePort: options.reusePort,
@@ -109,6 +177,16 @@ function makeManager(
     reload: () => reload(options, parts),
   };
   if (engine instanceof NativeEngine) engine.onPreload = (event) => logPreload(log, event);
+  const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
+  const startedAtMs = nowMs() - (processAgeMs('self') ?? process.uptime() * 1000);
+  const control = new Control(
+    binding,
+    log,
+    () => manager,
+    () => ({ version: version(), engine: engine.name, startedAtMs, addresses: addressesOf(parts) }),
+  );
+  const notifier = Notifier.fromEnvironment(binding, log);
+  const link = notifier && new ServiceManagerLink(notifier, (event) => manager.post(event));
   const manager: Manager = new Manager({
     engine,
     log,
@@ -116,8 +194,8 @@ function makeManager(
     listeners,
     ...(resumed && { former: resumed.former }),
     ...(engine instanceof NativeEngine && { upgrade: () => upgrade?.begin() }),
-    reopenLogs: () => log.reopen(),
-    observer: {
+    reopenLogs: () => reopenLog(log),
+    observer: observers(control.observer, ...(report ? [report] : []), ...(link ? [link] : []), {
       engineEvent(event) {
         if (event.type !== 'message') return;
         const message = event.message as { type?: unknown; key?: unknown; protocol?: unknown };
@@ -127,11 +205,24 @@ function makeManager(
         if (command.type === 'started') announce(parts, state);
         if (command.type === 'exit') upgrade?.close();
       },
-    },
+    }),
   });
   const upgrade =
-    engine instanceof NativeEngine ? makeUpgrade(options, parts, engine, manager, resumed?.script) : null;
-  return manager;
+    engine instanceof NativeEngine
+      ? makeUpgrade(options, parts, engine, { manager, control, script: resumed?.script })
+      : null;
+  const finish = (): void => {
+    control.close();
+    link?.close();
+    close(parts);
+  };
+  return { manager, control, finish };
+}
+
+interface UpgradeParts {
+  readonly manager: Manager;
+  readonly control: Control;
+  readonly script: string | undefined;
 }
 
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */
@@ -139,8 +230,7 @@ function makeUpgrade(
   options: RunOptions,
   { log, listeners, pidFile, protocols }: Parts,
   engine: NativeEngine,
-  manager: Manager,
-  script = process.argv[1],
+  { manager, control, script = process.argv[1] }: UpgradeParts,
 ): Upgrade | null {
   const { binding } = loadBinding();
   if (binding === null || script === undefined) return null;
@@ -150,6 +240,7 @@ function makeUpgrade(
       engine: engine.handOver(),
       listeners: listeners.handOver(),
       pidFile: pidFile && { path: pidFile.path, fd: pidFile.fd },
+      control: control.handover,
       guardFd,
     };
     return {
@@ -167,25 +258,28 @@ function makeUpgrade(
   return new Upgrade({ binding, log, manager, program, collect });
 }
 
-function announce({ engine, log, listeners, protocols }: Parts, state: State): void {
-  const addresses = listeners
+function addressesOf({ listeners, protocols }: Parts): string[] {
+  return listeners
     .all()
     .map((listener) =>
       displayAddress({ ...listener, port: listener.boundPort }, protocols.get(listener.key) ?? 'tcp'),
     );
-  const pids = state.workers.filter((w) => w.phase === 'ready').map((w) => w.pid);
-  const where = addresses.length > 0 ? `serving ${addresses.join(', ')}` : 'running';
-  log.info(
-    { event: 'serving', addresses, pids, engine: engine.name, pid: process.pid },
-    `${where} with ${pids.length} workers (${engine.name} engine, manager ${process.pid}, workers ${pids.join(' ')})`,
-  );
 }
 
-async function reload(former: RunOptions, { engine, listeners, log }: Parts): Promise<GenerationPlan> {
+function announce(parts: Parts, state: State): void {
+  const { engine, log, report } = parts;
+  const addresses = addressesOf(parts);
+  const pids = state.workers.filter((w) => w.phase === 'ready').map((w) => w.pid);
+  const where = addresses.length > 0 ? `serving ${addresses.join(', ')}` : 'running';
+  const message = `${where} with ${pids.length} workers (${engine.name} engine, manager ${process.pid}, workers ${pids.join(' ')})`;
+  log.info({ event: 'serving', addresses, pids, engine: engine.name, pid: process.pid }, message);
+  report?.ready(message);
+}
+
+async function reload(former: RunOptions, { engine, listeners }: Parts): Promise<GenerationPlan> {
   const options = await loadRunOptions(former.invocation);
   if (options instanceof PreforkError) throw options;
-  await openBinds(engine, listeners, options.bind);
-  return planOf(options, log);
+  return planOf(options, await openBinds(engine, listeners, options.bind));
 }
 
 function createEngine(options: RunOptions): Engine {
@@ -196,76 +290,7 @@ function createEngine(options: RunOptions): Engine {
   return new NativeEngine(binding);
 }
 
-/** Opens what --bind names. @throws PreforkError ERR_PREFORK_LISTEN */
-async function openBinds(engine: Engine, listeners: Listeners, bind: readonly Address[]): Promise<void> {
-  for (const address of bind) {
-    if (address.kind === 'fd' || address.kind === 'systemd') {
-      adoptInherited(engine, listeners, address);
-      continue;
-    }
-    const at = await resolveAddress(address).catch((cause: NodeJS.ErrnoException) => {
-      const name = address.kind === 'unix' ? address.path : `${address.host}:${address.port}`;
-      throw preforkError(
-        'ERR_PREFORK_LISTEN',
-        { address: name, code: cause.code ?? 'ENOTFOUND', advice: '' },
-        cause,
-      );
-    });
-    const result = await listeners.open(at, { fromBind: true });
-    if ('code' in result) {
-      const { code } = result;
-      throw preforkError('ERR_PREFORK_LISTEN', {
-        address: formatSocketAddress(at),
-        code,
-        advice: advice(code),
-      });
-    }
-  }
-}
-
-function adoptInherited(
-  engine: Engine,
-  listeners: Listeners,
-  address: Extract<Address, { kind: 'fd' | 'systemd' }>,
-): void {
-  const first = 3;
-  const fds =
-    address.kind === 'fd'
-      ? [address.fd]
-      : Array.from({ length: Number(process.env.LISTEN_FDS ?? 0) }, (_, index) => first + index);
-  for (const fd of fds) {
-    const name = loadBinding().binding?.sockname(fd);
-    const result = engine instanceof NativeEngine ? engine.adoptListener(fd) : null;
-    if (result === null || 'code' in result || typeof name !== 'object') {
-      const code = result !== null && 'code' in result ? result.code : 'EBADF';
-      throw preforkError('ERR_PREFORK_LISTEN', {
-        address: `fd:${fd}`,
-        code,
-        advice: 'it is no listening socket',
-      });
-    }
-    const kind = name.family === 'unix' ? 'unix' : name.type === 'dgram' ? 'udp' : 'tcp';
-    listeners.adopt({ kind, address: name.address, port: name.port }, result.listener, true);
-  }
-}
-
-function advice(code: string): string {
-  const hints: Readonly<Record<string, string>> = {
-    EADDRINUSE: 'another process listens there; `ss -ltnp` shows which',
-    EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE',
-    EADDRNOTAVAIL: 'this machine does not have that address',
-    ENOTSOCK: 'a file that is no socket is in the way',
-    EEXIST: 'a file that is no socket is in the way',
-  };
-  return hints[code] ?? errnoText(code);
-}
-
-async function planOf(options: RunOptions, _log: Log): Promise<GenerationPlan> {
-  const requiredKeys: string[] = [];
-  for (const address of options.bind) {
-    if (address.kind === 'fd' || address.kind === 'systemd') continue;
-    requiredKeys.push(formatSocketAddress(await resolveAddress(address)));
-  }
+function planOf(options: RunOptions, requiredKeys: readonly string[]): GenerationPlan {
   return { policy: policyOf(options, requiredKeys), launch: launchOf(options), bind: options.bind };
 }
 
@@ -301,10 +326,10 @@ function signalsOf({ signals, trapSignals }: RunOptions): SignalTable {
 }
 
 function launchOf(options: RunOptions): Launch {
-  const { entry, args, nodeArgs, cwd, credentials, umask, envDir } = options;
+  const { entry, args, nodeArgs, cwd, credentials, umask, envDir, logFile } = options;
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
-  for (const name of ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'NOTIFY_SOCKET']) delete env[name];
+  for (const name of PARENTS_VARIABLES) delete env[name];
   if (envDir !== null) Object.assign(env, readEnvDir(envDir));
   return {
     file: process.execPath,
@@ -315,7 +340,7 @@ function launchOf(options: RunOptions): Launch {
     preload: preloadOf(options),
     credentials,
     umask,
-    stdio: [-1, 1, 2],
+    stdio: logFile === null ? [-1, 1, 2] : [-1, 'log', 'log'],
     setsid: true,
     dieWithManager: options.onManagerDeath === 'stop',
   };

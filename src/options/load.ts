@@ -90,6 +90,41 @@ export async function loadRunOptions(
   }
 }
 
+/** Where a running service is found. Absolute paths. */
+export interface ServicePaths {
+  readonly pidFile: string | null;
+  readonly control: string | null;
+}
+
+/**
+ * What the commands for a running service need of its options, from the same sources. Nothing else is checked, and where
+ * the command line names the service it does not matter whether the configuration can be loaded.
+ * Throws a {@link PreforkError}.
+ */
+export async function loadServicePaths(
+  invocation: Pick<Invocation, 'given' | 'cwd'>,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<ServicePaths> {
+  const { pidFile, control } = invocation.given;
+  try {
+    const { sources, base } = await gather(invocation, env);
+    const values = sources.map((source) => source.values);
+    const of = (name: 'pidFile' | 'control'): string | null => {
+      const path = values.find((value) => value[name])?.[name];
+      return path ? resolve(base, path) : null;
+    };
+    return { pidFile: of('pidFile'), control: of('control') };
+  } catch (error) {
+    const named = pidFile !== undefined || control !== undefined;
+    if (!named || !(error instanceof PreforkError)) throw error;
+    // Throws again where it is the command line that is wrong.
+    const { values } = fromCommandLine(invocation.given);
+    const base = resolve(invocation.cwd, values.chdir ?? '.');
+    const absolute = (path: string | null | undefined): string | null => (path ? resolve(base, path) : null);
+    return { pidFile: absolute(values.pidFile), control: absolute(values.control) };
+  }
+}
+
 async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<RunOptions> {
   const { sources, configFile, base } = await gather(invocation, env);
   const merged: NormalisedOptions = Object.assign(
@@ -127,7 +162,7 @@ async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<Run
 }
 
 /** The sources, strongest first, and the directory that relative paths start from. */
-async function gather(invocation: Invocation, env: NodeJS.ProcessEnv) {
+async function gather(invocation: Pick<Invocation, 'given' | 'cwd'>, env: NodeJS.ProcessEnv) {
   const line = fromCommandLine(invocation.given);
   const environment = fromEnvironment(env);
   const chdir = line.values.chdir ?? environment.values.chdir ?? null;

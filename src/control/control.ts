@@ -1,0 +1,67 @@
+/** The control socket of a manager: what listens, and what answers. */
+import type { State } from '../core/state';
+import type { Binding } from '../engine/binding';
+import { describeErrno, preforkError } from '../errors';
+import type { Log } from '../manager/log';
+import type { ManagerObserver } from '../manager/manager';
+import type { ServicePaths } from '../options/load';
+import { controlPath } from './locate';
+import { ControlServer } from './server';
+import { type Controllable, ControlService } from './service';
+import type { SocketHandover } from './socket';
+import { type StatusFacts, statusOf } from './status';
+
+export class Control {
+  readonly observer: ManagerObserver;
+  readonly #server: ControlServer;
+  readonly #log: Log;
+
+  /** @param facts called for each status */
+  constructor(binding: Binding | null, log: Log, manager: () => Controllable, facts: () => StatusFacts) {
+    const service = new ControlService(manager, (state: State) => statusOf(state, facts()));
+    this.observer = service;
+    this.#log = log;
+    this.#server = new ControlServer(binding, log, (request, reply) => service.handle(request, reply));
+  }
+
+  /**
+   * Listens, where the options say so. That nobody asked for it is a reason to go on without where it cannot be.
+   * @throws PreforkError ERR_PREFORK_CONTROL
+   */
+  async open(paths: ServicePaths): Promise<void> {
+    const path = controlPath(paths);
+    if (path === null) return;
+    try {
+      await this.#server.open(path);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const failure = preforkError('ERR_PREFORK_CONTROL', { path, problem: problemOf(error) }, error);
+      if (paths.control !== null || code === 'EADDRINUSE') throw failure;
+      this.#log.warn({ event: 'control-failed', path, code }, `${failure.message}; going on without`);
+    }
+  }
+
+  /** Goes on with the socket of the manager that this process was before. */
+  resume(handover: SocketHandover): void {
+    this.#server.resume(handover);
+  }
+
+  get handover(): SocketHandover | null {
+    return this.#server.handover;
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+function problemOf(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return 'another manager listens there';
+    case 'ENOTSOCK':
+      return 'a file that is no socket is in the way; remove it or name another path';
+    default:
+      return describeErrno(error);
+  }
+}
