@@ -134,6 +134,24 @@ describe('an upgrade', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  it('keeps the forkserver, which goes on forking', async () => {
+    const service = start(['-w', '2', '-b', '127.0.0.1:0', '--preload', SERVER]);
+    const { port, pids } = await service.serving();
+    const forkservers = (): unknown[] =>
+      service.lines.filter(({ event }) => event === 'forkserver-preloaded').map(({ pid }) => pid);
+    await upgrade(service);
+    const pid = await replaceWorker(service, pids[0]!);
+    expect(await get(port, '/')).toBe('ok\n');
+    expect(forkservers()).toHaveLength(1);
+    expect(readFileSync(`/proc/${pid}/status`, 'utf8')).toContain(`PPid:\t${service.pid}\n`);
+    service.signal('SIGHUP');
+    await service.event('rollout-committed');
+    await upgrade(service);
+    expect(forkservers()).toHaveLength(2);
+    expect((await service.stop()).code).toBe(0);
+    expect(service.processes()).toEqual([]);
+  });
+
   it('waits for a rollout, whichever of the two was asked for first', async () => {
     const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     await service.serving();
