@@ -3,11 +3,13 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 
 /** `workers`: how many the manager runs, where it says so. */
 export function warnOfCluster(workers: number | undefined): void {
+  let warned = false;
   const onChild = () => {
     // cluster.fork() lists its worker when it has started it.
     process.nextTick(() => {
       const cluster = require('node:cluster') as typeof import('node:cluster').default;
-      if (!cluster.isPrimary || Object.keys(cluster.workers ?? {}).length === 0) return;
+      if (warned || !cluster.isPrimary || Object.keys(cluster.workers ?? {}).length === 0) return;
+      warned = true;
       unsubscribe('child_process', onChild);
       const already =
         workers === undefined ? 'already runs workers' : `already runs ${workers} of this program`;

@@ -53,6 +53,8 @@ type Ordered = ServerResponse & { [ORDINAL]?: number };
 
 export class Connections {
   readonly all = new Set<Connection>();
+  /** ever accepted */
+  accepted = 0;
   readonly #events: ConnectionEvents;
   /** being handed to an HTTP/2 server, which makes its session at once */
   #arriving: Socket | undefined;
@@ -121,6 +123,7 @@ export class Connections {
     };
     (socket as Tracked)[CONNECTION] = connection;
     this.all.add(connection);
+    this.accepted++;
     socket.once('close', () => {
       this.all.delete(connection);
       if (this.all.size === 0) this.#events.onEmpty();

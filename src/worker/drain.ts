@@ -14,6 +14,8 @@ const DEFAULT_LINGER_MS = 5000;
 const CLOSING_QUIET_MS = 2000;
 /** Without the manager nothing ends a drain that hangs. */
 const ORPHAN_MS = 2000;
+/** Clients that come faster than they are accepted have to be left at some time. */
+const EMPTY_QUEUE_MS = 1000;
 /** Answers to datagrams that were read before. */
 const UDP_GRACE_MS = 1000;
 
@@ -106,12 +108,21 @@ export class Drain {
     this.#stopping = true;
     if (orphaned) setTimeout(() => process.exit(1), ORPHAN_MS);
     this.#deps.onBegin();
-    // The poll phase accepts all that waits.
-    if (this.#poolStops) await twoTurns();
+    if (this.#poolStops) await this.#emptyAcceptQueues();
     const drained = this.#drainAll();
     const failed = await this.#runCallbacks(reason, drained);
     await drained;
     process.exit(failed ? 1 : undefined);
+  }
+
+  /** libuv accepts one connection, or all that wait, in each turn of the loop. */
+  async #emptyAcceptQueues(): Promise<void> {
+    const deadline = performance.now() + EMPTY_QUEUE_MS;
+    await turn();
+    for (let accepted = -1; accepted !== this.#deps.connections.accepted && performance.now() < deadline; ) {
+      accepted = this.#deps.connections.accepted;
+      await turn();
+    }
   }
 
   async #drainAll(): Promise<void> {
@@ -254,6 +265,6 @@ function stopReceiving(socket: UdpSocket): void {
   state?.handle?.recvStop?.();
 }
 
-function twoTurns(): Promise<void> {
-  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -14,7 +14,7 @@ function takeVariable(name: string): string | undefined {
   return value;
 }
 
-/** child_process.fork() and worker_threads start theirs with `process.execArgv`. */
+/** child_process.fork() starts its child with `process.execArgv`, in a thread with the thread's own. */
 function removeFromExecArgv(): void {
   const argv = process.execArgv;
   const at = argv.findIndex((arg, i) => arg === __filename && /^(-r|--require)$/.test(argv[i - 1] ?? ''));
@@ -25,8 +25,8 @@ function removeFromExecArgv(): void {
   }
 }
 
+removeFromExecArgv();
 if (process.env.PREFORK_WORKER !== undefined && onMainThread()) {
-  removeFromExecArgv();
   const boot = takeVariable('PREFORK_WORKER');
   const channel = takeVariable('PREFORK_CHANNEL');
   const { install } = require('./install') as typeof import('./install');

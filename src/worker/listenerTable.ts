@@ -52,11 +52,12 @@ export class ListenerTable {
       (l) => l.kind === wanted.kind && samePort(l, wanted) && sameFamily(l, wanted),
     );
     const exact = onPort.filter((l) => sameAddress(l, wanted));
-    if (exact.length > 0 && wanted.address !== null) return free(exact) ?? 'taken';
+    const anyPort = wanted.kind !== 'unix' && wanted.port === 0;
+    if (exact.length > 0 && wanted.address !== null) return free(exact) ?? (anyPort ? 'unknown' : 'taken');
     const fitting = wanted.kind === 'unix' ? exact : onPort.filter((l) => l.fromBind || exact.includes(l));
     const fits = free(fitting);
     if (fits !== undefined) return fits;
-    return fitting.some((l) => l.ownerAddress === wanted.address) ? 'taken' : 'unknown';
+    return !anyPort && fitting.some((l) => l.ownerAddress === wanted.address) ? 'taken' : 'unknown';
   }
 
   byKey(key: string): Listener | undefined {

@@ -3,12 +3,16 @@
  * Both kinds of channel.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { EventEmitter } from 'node:events';
 import * as net from 'node:net';
 import { isAbsolute, join } from 'node:path';
 import { type Binding, loadBinding } from '../../src/engine/binding';
 import type { BootListener, ManagerMessage, WorkerBoot, WorkerMessage } from '../../src/worker/protocol';
 
-const HOOK = join(__dirname, '../../dist/worker/hook.js');
+/** Another build than the usual one may be tested. */
+/** Another build than the usual one may be tested. */
+export const DIST = process.env.PREFORK_TEST_DIST ?? join(__dirname, '../../dist');
+const HOOK = join(DIST, 'worker/hook.js');
 const FIXTURES = join(__dirname, '../fixtures');
 const MAX_MESSAGE_BYTES = 65_536;
 const WAIT_MS = 20_000;
@@ -45,7 +49,9 @@ export interface ListenOptions {
 
 export interface SpawnOptions {
   /** a file of test/fixtures, or an absolute path */
-  entry: string;
+  entry?: string;
+  /** CommonJS source instead of a file */
+  code?: string;
   args?: readonly string[];
   listeners?: readonly TestListener[];
   boot?: Partial<WorkerBoot>;
@@ -138,9 +144,11 @@ export class TestManager {
     const ends = this.engine === 'native' ? (this.#binding.channelPair() as [number, number]) : undefined;
     const inherited = (options.listeners ?? []).map(({ fd }) => fd);
     const channel = ends === undefined ? 'ipc' : `fd:${3 + inherited.length}`;
-    const entry = isAbsolute(options.entry) ? options.entry : join(FIXTURES, options.entry);
-    const args = [...(options.nodeArgs ?? []), '--require', HOOK, entry, ...(options.args ?? [])];
-    const child = spawn(options.execPath ?? process.execPath, args, {
+    const { entry = '', code } = options;
+    const program =
+      code === undefined ? [isAbsolute(entry) ? entry : join(FIXTURES, entry)] : ['-e', code, '--'];
+    const args = [...(options.nodeArgs ?? []), '--require', HOOK, ...program, ...(options.args ?? [])];
+    const child = spawn(options.execPath ?? process.env.PREFORK_TEST_NODE ?? process.execPath, args, {
       env: { ...cleanEnv(), ...environment(boot, channel), ...options.env },
       stdio: ['ignore', 'pipe', 'pipe', ...inherited, ends === undefined ? 'ipc' : ends[1]],
       ...(options.cwd && { cwd: options.cwd }),
@@ -200,11 +208,21 @@ export class TestWorker {
     this.#binding = binding;
     child.stdout?.setEncoding('utf8').on('data', (text) => this.#heard(() => (this.stdout += text)));
     child.stderr?.setEncoding('utf8').on('data', (text) => this.#heard(() => (this.stderr += text)));
-    this.exited = new Promise((resolve) => {
-      child.once('close', (code, signal) => this.#heard(() => resolve({ code, signal })));
-    });
+    this.exited = this.#untilGone(child);
     if (fd === undefined) child.on('message', (message) => this.#received(message as WorkerMessage));
     else this.#watchNative(fd);
+  }
+
+  /** When it has ended and everything that it said has been heard. */
+  async #untilGone(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    const event = (emitter: EventEmitter | null | undefined, name: string) =>
+      new Promise((resolve) => emitter?.once(name, resolve));
+    const streams = [event(child.stdout, 'close'), event(child.stderr, 'close')];
+    // 'close' of the child is not emitted where this side has disconnected.
+    const channel = this.#fd === undefined ? event(child, 'disconnect') : undefined;
+    await Promise.all([event(child, 'exit'), ...streams, channel]);
+    if (this.#fd !== undefined && !this.#closed) this.#receive(this.#fd);
+    return { code: child.exitCode, signal: child.signalCode };
   }
 
   get pid(): number {
