@@ -33,7 +33,9 @@ export class NotedCalls {
       return calls.#note(this as object, 'listen', args) ? this : Reflect.apply(listen, this, args);
     });
     replace(Socket.prototype, 'bind', function (this: unknown, ...args: unknown[]) {
-      return calls.#note(this as object, 'bind', args) ? this : Reflect.apply(bind, this, args);
+      return !isImplicit(args) && calls.#note(this as object, 'bind', args)
+        ? this
+        : Reflect.apply(bind, this, args);
     });
   }
 
@@ -69,6 +71,13 @@ export class NotedCalls {
     if (this.#calls.length === 1) this.#onFirst();
     return true;
   }
+}
+
+/** The bind() that connect() and send() of a socket without an address call: a client's, which is not for the workers. */
+function isImplicit([options, callback]: readonly unknown[]): boolean {
+  if (typeof options !== 'object' || options === null || callback !== null) return false;
+  const { port, exclusive } = options as { port?: unknown; exclusive?: unknown };
+  return port === 0 && exclusive === true;
 }
 
 const isPlain = (arg: unknown): boolean => typeof arg !== 'function' && arg !== undefined;

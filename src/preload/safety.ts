@@ -34,7 +34,7 @@ export function examine({ binding, origins, shared = [] }: SafetyContext): Findi
     ...descriptorFindings(binding, origins, new Set(shared)),
     ...requestFindings(binding, live),
     ...threadFindings(live, origins !== undefined),
-    ...inspectorFindings(live),
+    ...inspectorFindings(origins?.sessions() ?? []),
     ...timerFindings(),
   ];
 }
@@ -151,19 +151,14 @@ function threadsWithLoops(): number {
   return waits.length;
 }
 
-function inspectorFindings(live: readonly LiveResource[]): Finding[] {
+function inspectorFindings(sessions: readonly (string | null)[]): Finding[] {
   const url = inspector.url();
   const open: Finding[] =
     url === undefined
       ? []
       : [{ severity: 'unsafe', what: `the inspector, which listens on ${url}`, place: null }];
-  const sessions = live.filter(({ type }) => type === 'INSPECTORJSBINDING');
-  return [
-    ...open,
-    ...sessions.map(
-      ({ place }): Finding => ({ severity: 'unsafe', what: 'a session of the inspector', place }),
-    ),
-  ];
+  const what = 'a session of the inspector';
+  return [...open, ...sessions.map((place): Finding => ({ severity: 'unsafe', what, place }))];
 }
 
 function timerFindings(): Finding[] {
