@@ -4,7 +4,7 @@
  */
 import type { Command } from '../../src/core/command';
 import type { Event } from '../../src/core/event';
-import { MAX_WORKERS, type Policy } from '../../src/core/policy';
+import { INTERRUPT_WINDOW_MS, MAX_WORKERS, type Policy } from '../../src/core/policy';
 import type { State } from '../../src/core/state';
 
 export class Violation extends Error {}
@@ -23,6 +23,9 @@ export class Ledger {
   #reloadWanted = false;
   #stopCode: number | null = null;
   #stopsAsked = 0;
+  /** when a rollout last ended, or the start */
+  #attemptMs: number;
+  #interruptMs = Number.NEGATIVE_INFINITY;
   #exit: number | null = null;
   /** a token bucket of its own, with the widest limits seen */
   #burst: number;
@@ -36,6 +39,7 @@ export class Ledger {
     this.#perSecond = state.policy.spawnPerSecond;
     this.#tokens = this.#burst;
     this.#tokensAtMs = nowMs;
+    this.#attemptMs = nowMs;
     // 0: every spawn begins a generation.
     if (state.generation > 0) this.#born.add(state.generation);
     this.#committed.add(state.generation);
@@ -59,8 +63,8 @@ export class Ledger {
     const asked = wish(before, event);
     if (asked === 'scale' && before.phase === 'running') this.#desired = scaled(before, event, this.#desired);
     return (
-      this.#asked(asked, before, event, after) ??
-      this.#commands(commands, before, after) ??
+      this.#asked(asked, before, event, after, nowMs) ??
+      this.#commands(commands, before, after, nowMs) ??
       this.#begun(after) ??
       (sameWorkers(after, this.open) ? null : 'the workers of the state are not the children there are') ??
       (after.desired === this.#desired
@@ -82,9 +86,15 @@ export class Ledger {
   }
 
   /** What was asked for from outside is heard. */
-  #asked(asked: ReturnType<typeof wish>, before: State, event: Event, after: State): string | null {
+  #asked(
+    asked: ReturnType<typeof wish>,
+    before: State,
+    event: Event,
+    after: State,
+    nowMs: number,
+  ): string | null {
     if (asked === 'stop') {
-      this.#stopsAsked++;
+      if (this.#counts(before, event, nowMs)) this.#stopsAsked++;
       if (after.phase === 'running') return 'a stop was passed over';
     }
     if (asked === 'reload' && after.phase === 'running') this.#reloadWanted = true;
@@ -102,11 +112,19 @@ export class Ledger {
     return rollout?.policy == null ? 'a configuration was not asked for' : this.#begin(generation);
   }
 
-  #commands(commands: readonly Command[], before: State, after: State): string | null {
+  /** INTs within a second count once. */
+  #counts(before: State, event: Event, nowMs: number): boolean {
+    if (event.type !== 'signal' || before.policy.signals[event.signal]?.do !== 'interrupt') return true;
+    if (nowMs - this.#interruptMs < INTERRUPT_WINDOW_MS) return false;
+    this.#interruptMs = nowMs;
+    return true;
+  }
+
+  #commands(commands: readonly Command[], before: State, after: State, nowMs: number): string | null {
     let published = false;
     for (const command of commands) {
       if (this.#exit !== null) return 'a command after exit';
-      const wrong = this.#command(command, before, after);
+      const wrong = this.#command(command, before, after, nowMs);
       if (wrong !== null) return wrong;
       if (command.type === 'publishStatus' && published) return 'the status was published twice in a step';
       published ||= command.type === 'publishStatus';
@@ -114,7 +132,7 @@ export class Ledger {
     return published || sameStatus(before, after) ? null : 'the status changed and was not published';
   }
 
-  #command(command: Command, before: State, after: State): string | null {
+  #command(command: Command, before: State, after: State, nowMs: number): string | null {
     switch (command.type) {
       case 'spawn':
         return this.#spawn(command.workerId, command.generation, after);
@@ -124,6 +142,7 @@ export class Ledger {
         this.#reloadWanted = false;
         return this.#begin(command.generation);
       case 'rolloutEnded':
+        this.#attemptMs = nowMs;
         return this.#rolloutEnded(command, before, after);
       case 'generationEnded':
         return this.#generationEnded(command.generation, after);
@@ -135,6 +154,11 @@ export class Ledger {
         this.#exit = command.code;
         if (this.#rollout !== null) return 'an exit with a rollout under way';
         return this.open.size > 0 ? 'an exit with children left' : this.#exitCode(command.code);
+      case 'log': {
+        const { entry } = command;
+        const early = entry.what === 'auto-restart' && nowMs < this.#attemptMs + entry.intervalMs;
+        return early ? 'an automatic restart before its time' : null;
+      }
       default:
         return null;
     }

@@ -13,17 +13,19 @@ import type { Random } from './random';
 export const KEYS = ['tcp 8080', 'unix /run/app.sock'] as const;
 
 /** As `trapSignals` of the library allows: staggered stops, signals passed on. */
-const trappedSignals: SignalTable = {
-  SIGTERM: { do: 'stop', signal: 'SIGQUIT', intervalMs: 150 },
-  SIGINT: { do: 'stopNow' },
-  SIGQUIT: { do: 'stop' },
-  SIGHUP: { do: 'reload' },
-  SIGUSR1: { do: 'forward', signal: 'SIGUSR1' },
-  SIGUSR2: { do: 'forward', signal: 'SIGTERM', intervalMs: 400 },
-  SIGTTIN: { do: 'scale', by: 1 },
-  SIGTTOU: { do: 'scale', by: -1 },
-  SIGALRM: { do: 'ignore' },
-};
+function trappedSignals(random: Random): SignalTable {
+  return {
+    SIGTERM: { do: 'stop', signal: 'SIGQUIT', intervalMs: random.pick([150, 2000]) },
+    SIGINT: { do: 'stopNow' },
+    SIGQUIT: { do: 'stop' },
+    SIGHUP: { do: 'reload' },
+    SIGUSR1: { do: 'forward', signal: 'SIGUSR1' },
+    SIGUSR2: { do: 'forward', signal: 'SIGTERM', intervalMs: 400 },
+    SIGTTIN: { do: 'scale', by: 1 },
+    SIGTTOU: { do: 'scale', by: -1 },
+    SIGALRM: { do: 'ignore' },
+  };
+}
 
 /** start_server: one slot, ready when still alive after the interval, a failed attempt is followed by the next. */
 function starterPolicy(random: Random): Policy {
@@ -42,7 +44,7 @@ function starterPolicy(random: Random): Policy {
     drainAgain: random.chance(0.7),
     backoffBaseMs: 0,
     secondStop: 'forward',
-    autoRestartIntervalMs: random.chance(0.3) ? 30_000 : 0,
+    autoRestartIntervalMs: random.chance(0.3) ? random.int(12_000, 30_000) : 0,
     signals: starterSignals,
     spare: random.int(0, 2),
     spawnBurst: random.int(2, 20),
@@ -78,8 +80,8 @@ export function drawPolicy(random: Random): Policy {
     maxRequestsJitter: random.pick([0, 20]),
     requiredKeys: KEYS.slice(0, random.int(0, KEYS.length)),
     secondStop: random.chance(0.8) ? 'kill' : 'forward',
-    autoRestartIntervalMs: random.chance(0.05) ? 30_000 : 0,
-    signals: random.pick([defaultSignals, defaultSignals, defaultSignals, ghostSignals, trappedSignals]),
+    autoRestartIntervalMs: random.chance(0.1) ? random.int(12_000, 30_000) : 0,
+    signals: random.pick([defaultSignals, defaultSignals, ghostSignals, trappedSignals(random)]),
   };
 }
 

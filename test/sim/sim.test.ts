@@ -1,6 +1,8 @@
 /** A few thousand schedules of the simulator; `npm run sim` runs a hundred thousand. */
 import { describe, expect, test } from 'vitest';
 import { FAULTS, Tally } from './faults';
+import { hunt } from './mutate';
+import { MUTATIONS, table } from './mutations';
 import { EVENTS, runSchedule, traceOf } from './run';
 
 const RUNS = 2000;
@@ -15,7 +17,7 @@ describe('simulated schedules', () => {
     for (let seed = 1; seed <= RUNS; seed++) {
       const { violation, events, tally: faults } = runSchedule(seed);
       if (violation !== null) expect.fail(failureOf(seed, violation));
-      expect(events).toBeGreaterThanOrEqual(EVENTS);
+      if (events < EVENTS) expect.fail(`seed ${seed}: ${events} events`);
       tally.merge(faults);
     }
     expect(tally.missing).toEqual([]);
@@ -34,4 +36,10 @@ describe('simulated schedules', () => {
   test('differ by seed', () => {
     expect(traceOf(1)).not.toEqual(traceOf(2));
   });
+});
+
+test('bugs planted in the core are found', { timeout: 120_000 }, () => {
+  const verdicts = hunt(MUTATIONS.slice(0, 14), 300);
+  const survived = verdicts.filter(({ seed }) => seed === null);
+  expect(survived, table(verdicts)).toEqual([]);
 });

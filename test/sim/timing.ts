@@ -13,6 +13,8 @@ interface Book {
 }
 
 export class Timing {
+  /** ready workers that hang, or asked to be replaced */
+  readonly mustLeave = new Set<number>();
   readonly #books = new Map<number, Book>();
   /** by slot: failures in a row before ready, and no spawn before */
   readonly #slots = new Map<number, { failures: number; notBeforeMs: number }>();
@@ -32,7 +34,12 @@ export class Timing {
       // Both are in the order of their ids.
       while ((before.workers[at]?.id ?? w.id) < w.id) at++;
       const was = before.workers[at]?.id === w.id ? before.workers[at] : undefined;
-      if (was !== undefined && was.phase !== w.phase) wrong ??= this.#change(before, was, w, after, nowMs);
+      if (was !== undefined && was.phase !== w.phase) {
+        wrong ??= this.#change(before, was, w, after, nowMs) ?? untold(w, commands);
+      }
+      const waits = w.phase === 'starting' && w.generation === after.generation && after.phase === 'running';
+      if (waits && this.#lacking(w, after.policy, nowMs) === null)
+        wrong ??= 'a worker lacks nothing and is not ready';
     }
     for (const command of commands)
       if (command.type === 'spawn') wrong ??= this.#spawn(command, after, nowMs);
@@ -40,8 +47,11 @@ export class Timing {
   }
 
   #note(before: State, event: Event, nowMs: number): void {
+    if (event.type === 'control' && event.request.do === 'retire')
+      this.#leaves(before, event.request.workerId);
     if (!('workerId' in event) || event.workerId === null) return;
     const { workerId } = event;
+    if (event.type === 'hung' || event.type === 'retire') this.#leaves(before, workerId);
     if (!before.workers.some(({ id }) => id === workerId)) return;
     const book = this.#bookOf(workerId);
     if (event.type === 'spawned') book.spawnedAtMs = nowMs;
@@ -49,6 +59,10 @@ export class Timing {
     else if (event.type === 'listening') book.listening.add(event.key);
     else if (event.type === 'unlistening') book.listening.delete(event.key);
     else if (event.type === 'exited' || event.type === 'spawnFailed') this.#books.delete(workerId);
+  }
+
+  #leaves(before: State, workerId: number): void {
+    if (before.workers.some((w) => w.id === workerId && w.phase === 'ready')) this.mustLeave.add(workerId);
   }
 
   #bookOf(workerId: number): Book {
@@ -69,6 +83,10 @@ export class Timing {
     nowMs: number,
   ): string | null {
     if (event.type === 'configLoaded' && before.rollout?.generation === event.generation) this.#slots.clear();
+    if (event.type === 'spawned') {
+      const spawned = after.workers.find(({ id }) => id === event.workerId);
+      return spawned === undefined || isActive(spawned) ? null : untold(spawned, commands);
+    }
     if (event.type !== 'exited' && event.type !== 'spawnFailed') return null;
     const w = before.workers.find(({ id }) => id === event.workerId);
     if (w === undefined || before.phase !== 'running') return null;
@@ -109,24 +127,35 @@ export class Timing {
 
   #ready(w: WorkerState, before: State, after: State, nowMs: number): string | null {
     this.#slots.delete(w.slot);
-    const book = this.#bookOf(w.id);
     const candidate = before.rollout?.generation === w.generation;
-    const policy = candidate ? before.rollout?.policy : after.policy;
+    // Timers run out before a commit in the same step.
+    const policy = candidate
+      ? before.rollout?.policy
+      : w.generation === before.generation
+        ? before.policy
+        : after.policy;
     if (policy == null) return 'a worker of no configuration is ready';
+    const lacking = this.#lacking(w, policy, nowMs);
+    if (lacking !== null || policy.ready === 'start' || w.generation === after.generation) return lacking;
+    const serving = after.workers.find(
+      (other) => other.slot === w.slot && other.generation === after.generation && other.phase === 'ready',
+    );
+    const { listening } = this.#bookOf(w.id);
+    const all = serving === undefined || serving.listening.every((key) => listening.has(key));
+    return all ? null : 'ready on less than what its slot serves';
+  }
+
+  /** What a worker lacks for being ready under that policy. */
+  #lacking({ id }: WorkerState, policy: Policy, nowMs: number): string | null {
+    const book = this.#bookOf(id);
     if (policy.ready === 'start') {
       return nowMs >= book.spawnedAtMs + policy.startIntervalMs ? null : 'ready before the start interval';
     }
+    if (book.spawnedAtMs > nowMs) return 'ready before the news of its spawn';
     if (!book.saidReady && (policy.ready === 'message' || book.listening.size === 0))
       return 'ready without a word';
-    if (!policy.requiredKeys.every((key) => book.listening.has(key)))
-      return 'ready without all that is bound';
-    const committed = w.generation === after.generation;
-    const serving = after.workers.find(
-      (o) => o.slot === w.slot && o.generation === after.generation && o.phase === 'ready' && o.id !== w.id,
-    );
-    if (committed || serving === undefined) return null;
-    const all = serving.listening.every((key) => book.listening.has(key));
-    return all ? null : 'ready on less than what its slot serves';
+    const all = policy.requiredKeys.every((key) => book.listening.has(key));
+    return all ? null : 'ready without all that is bound';
   }
 
   #spawn(
@@ -145,3 +174,12 @@ export class Timing {
 }
 
 const graceOf = (state: State): number => state.policy.gracefulTimeoutMs ?? Infinity;
+
+/** A worker that is to leave hears of it, at once or with the news of its spawn. */
+function untold(w: WorkerState, commands: readonly Command[]): string | null {
+  if (w.pid === null || isActive(w) || (w.phase === 'draining' && w.leaving === 'self')) return null;
+  const told = commands.some(
+    (c) => c.type === 'signal' && c.workerId === w.id && (w.phase === 'draining' || c.signal === 'SIGKILL'),
+  );
+  return told ? null : 'a worker that is to leave was not told';
+}
