@@ -1,13 +1,17 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Releases } from '../helpers/release';
-import { fixture, root, Service, type StartOptions } from '../helpers/service';
+import { cli, fixture, root, Service, type StartOptions } from '../helpers/service';
 import { StrictClient } from '../helpers/strict-client';
+
+/** Each step starts a manager or two, and a trial of one. */
+vi.setConfig({ testTimeout: 120_000 });
 
 const SERVER = fixture('server.js');
 
@@ -150,6 +154,24 @@ describe('an upgrade', () => {
     expect(forkservers()).toHaveLength(2);
     expect((await service.stop()).code).toBe(0);
     expect(service.processes()).toEqual([]);
+  });
+
+  it('keeps the control socket, and whoever asks meanwhile is answered', async () => {
+    const control = join(directory, 'control');
+    const service = start(['-w', '1', '-b', '127.0.0.1:0', '--control', control, SERVER]);
+    await service.serving();
+    service.signal('SIGUSR2');
+    await service.event('upgrade-exec');
+    const ask = (command: string) =>
+      promisify(execFile)(process.execPath, [cli, command, '--control', control]);
+    expect((await ask('status')).stdout).toContain(String(service.pid));
+    await service.event('upgraded');
+    await ask('reload');
+    expect((await service.event('rollout-committed')).generation).toBe(2);
+    await upgrade(service);
+    await ask('stop');
+    expect((await service.exited).code).toBe(0);
+    expect(existsSync(control)).toBe(false);
   });
 
   it('waits for a rollout, whichever of the two was asked for first', async () => {
