@@ -92,6 +92,7 @@ export class Upgrade {
     const { log, manager, program } = this.#deps;
     log.info({ event: 'upgrade-started', script: program.script }, `upgrade: trying ${program.script}`);
     for (let attempt = 0; attempt < MAX_TRIALS; attempt++) {
+      await nextTurn();
       const { underWay } = manager;
       if (underWay !== null)
         log.info({ event: 'upgrade-waits', for: underWay }, `the upgrade waits: ${underWay}`);
