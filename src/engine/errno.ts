@@ -5,7 +5,12 @@ import type { Signal } from './engine';
 
 /** −2 → 'ENOENT'. */
 export function errnoCode(errno: number): string {
-  return getSystemErrorMap().get(errno)?.[0] ?? `E${-errno}`;
+  return getSystemErrorMap().get(errno)?.[0] ?? nameInC(errno) ?? `E${-errno}`;
+}
+
+/** libuv has no ENOEXEC, for one. */
+function nameInC(errno: number): string | undefined {
+  return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0];
 }
 
 /** 'ENOENT' → −2. */

@@ -2,7 +2,7 @@
  * `--daemonize`: the sockets are opened, so that the terminal is told what goes wrong with them; then the same command is
  * started once more in a session of its own, and takes them over.
  */
-import { spawn } from 'node:child_process';
+import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import type { Binding } from '../engine/binding';
 import { errnoCode } from '../engine/errno';
 import type { StarterSocket } from './sockets';
@@ -36,8 +36,12 @@ export function startDaemon(binding: Binding | null, sockets: readonly StarterSo
   const env = { ...process.env, [VARIABLE]: JSON.stringify(handover) };
   const sources = sockets.map(({ source }) => source);
   if (binding === null) {
+    // A shell leads the new session and is gone at once: the second of the two forks.
     const stdio: ('ignore' | number)[] = ['ignore', log, log, ...sources];
-    spawn(process.execPath, args, { detached: true, env, stdio }).unref();
+    const shell = ['-c', '"$@" &', 'sh', process.execPath, ...args];
+    const options = { detached: true, env, stdio };
+    const { error } = spawnSync('/bin/sh', shell, options as SpawnSyncOptions);
+    if (error) throw systemError((error as NodeJS.ErrnoException).code ?? 'EIO', 'failed to daemonize:');
     return;
   }
   const result = binding.daemonize({
@@ -47,5 +51,5 @@ export function startDaemon(binding: Binding | null, sockets: readonly StarterSo
     stdio: [-1, log, log],
     fds: sources.map((fd, index) => [fd, FIRST_FD + index] as const),
   });
-  if ('errno' in result) throw systemError(errnoCode(result.errno), `failed to daemonize: ${result.step}`);
+  if ('errno' in result) throw systemError(errnoCode(result.errno), `failed to daemonize:${result.step}:`);
 }

@@ -15,26 +15,22 @@ export interface TimedSettings {
 
 /** The environment of the service: options over the manager's own, the directory ENVDIR over both. */
 export class Environment {
-  readonly #variables: Record<string, string> = {};
-  /** names that the directory has set */
-  #fromDirectory: readonly string[] = [];
+  readonly #own: Readonly<Record<string, string>>;
+  #directory: Readonly<Record<string, string>> = {};
 
   constructor(own: NodeJS.ProcessEnv, options: Readonly<Record<string, string>>) {
-    for (const [name, value] of Object.entries({ ...own, ...options })) {
-      if (value !== undefined) this.#variables[name] = value;
-    }
+    const entries = Object.entries({ ...own, ...options });
+    this.#own = Object.fromEntries(
+      entries.filter((entry): entry is [string, string] => entry[1] !== undefined),
+    );
   }
 
-  /** Reads the directory again, if there is one, and returns all variables. A file that has gone unsets its variable. */
+  /** Reads the directory again, if there is one, and returns all variables. */
   refresh(): Readonly<Record<string, string>> {
-    const directory = this.#variables.ENVDIR;
-    const found = directory ? readDirectory(directory) : null;
-    if (found !== null) {
-      for (const name of this.#fromDirectory) delete this.#variables[name];
-      Object.assign(this.#variables, found);
-      this.#fromDirectory = Object.keys(found);
-    }
-    return this.#variables;
+    const directory = this.#own.ENVDIR;
+    // Where it cannot be read, what it said last stays.
+    if (directory) this.#directory = readDirectory(directory) ?? this.#directory;
+    return { ...this.#own, ...this.#directory };
   }
 
   /** The settings as they are now. */
@@ -56,7 +52,7 @@ export class Environment {
 /** Leading digits, as Perl takes a text for a number. */
 const whole = (text: string): number => secondsToMs(/^\s*[0-9]+/.exec(text)?.[0] ?? '0');
 
-/** First line of every file whose name does not begin with a dot; null where there is no such directory. */
+/** First line of every file whose name does not begin with a dot; null where it cannot be read. */
 function readDirectory(directory: string): Record<string, string> | null {
   try {
     const found: Record<string, string> = {};
@@ -67,7 +63,6 @@ function readDirectory(directory: string): Record<string, string> | null {
     }
     return found;
   } catch {
-    // Not there, or not for us: what it said last stays.
     return null;
   }
 }

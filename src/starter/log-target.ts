@@ -17,7 +17,7 @@ function openFile(path: string): number {
   try {
     return openSync(path, 'a', 0o666);
   } catch (error) {
-    throw fileError(error, `failed to open log file:${path}`);
+    throw fileError(error, `failed to open log file:${path}: `);
   }
 }
 
@@ -34,7 +34,7 @@ function checkCommand(target: string, command: string): void {
       return false;
     }
   });
-  if (!found) throw systemError('ENOENT', `failed to open pipe:${target}`);
+  if (!found) throw systemError('ENOENT', `failed to open pipe:${target}: `);
 }
 
 /**

@@ -27,6 +27,6 @@ function tryClaim(path: string): PidFile | null {
     return PidFile.claim(path);
   } catch (error) {
     if (error instanceof PreforkError && error.code === 'ERR_PREFORK_ALREADY_RUNNING') return null;
-    throw fileError(error, `failed to open file:${path}`);
+    throw fileError(error, `failed to open file:${path}: `);
   }
 }

@@ -19,7 +19,7 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    throw fileError(error, `failed to send ${signal} to the server process ${pid}`);
+    throw fileError(error, `failed to send ${signal} to the server process ${pid}:`);
   }
 }
 
@@ -37,7 +37,7 @@ export function openPidFile(path: string): number {
   try {
     return openSync(path, 'r');
   } catch (error) {
-    throw fileError(error, `failed to open file:${path}`);
+    throw fileError(error, `failed to open file:${path}:`);
   }
 }
 
@@ -53,7 +53,7 @@ export async function waitForEnd(fd: number, pid: number): Promise<void> {
     } else {
       const result = binding.flock(fd, 'ex', false);
       if (result >= 0) return;
-      if (result !== -11) throw systemError('EIO', 'failed to lock the pid file');
+      if (result !== -11) throw systemError('EIO', 'failed to lock the pid file:');
     }
     await sleep(POLL_MS);
   }

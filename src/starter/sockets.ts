@@ -1,13 +1,15 @@
 /** The sockets of `--port` and `--path`: opened once, listening and blocking, passed to every worker. */
 import { spawnSync } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
-import { lstatSync, unlinkSync } from 'node:fs';
+import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { dirname } from 'node:path';
 import type { Engine, ListenResult, ListenSpec } from '../engine/engine';
+import { MAX_UNIX_PATH_BYTES } from '../options/address';
 import { StarterExit, starterExit } from './exit';
 import { starterLines } from './log-lines';
 import { type PortSpec, placeSockets, portKeys } from './ports';
-import { systemError } from './system-errors';
+import { fileError, systemError } from './system-errors';
 
 /** Linux's SOMAXCONN; the kernel takes net.core.somaxconn where that is less. */
 const SOMAXCONN = 4096;
@@ -87,7 +89,7 @@ async function openPort(
     reusePort: false,
     ipv6Only: isIP(address) === 6,
   };
-  const source = descriptor(await engine.listen(spec), `failed to bind to ${port.name}`);
+  const source = descriptor(await engine.listen(spec), `failed to bind to ${port.name}:`);
   if (port.fd !== null) say(starterLines.duplicated(port.fd));
   return { source, file: null };
 }
@@ -109,6 +111,7 @@ async function openPath(
   backlog: number,
   say: (line: string) => void,
 ): Promise<Opened> {
+  checkPath(path);
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) {
     say(starterLines.removingSocketFile(path));
     unlinkSync(path);
@@ -122,9 +125,20 @@ async function openPath(
     ipv6Only: false,
     mode: SOCKET_FILE_MODE,
   };
-  const source = descriptor(await engine.listen(spec), `failed to listen to file ${path}`);
+  const source = descriptor(await engine.listen(spec), `failed to listen to file ${path}:`);
   const { dev, ino } = lstatSync(path);
   return { source, file: { path, dev, ino } };
+}
+
+/** What bind(2) would say, and libuv calls something else or lets pass. */
+function checkPath(path: string): void {
+  const what = `failed to listen to file ${path}:`;
+  if (Buffer.byteLength(path) > MAX_UNIX_PATH_BYTES) throw systemError('ENAMETOOLONG', what);
+  try {
+    if (!statSync(dirname(path)).isDirectory()) throw systemError('ENOTDIR', what);
+  } catch (error) {
+    throw fileError(error, what);
+  }
 }
 
 function descriptor(result: ListenResult, what: string): number {
@@ -141,7 +155,7 @@ function startListening(sources: readonly number[], backlog: number): void {
   if (sources.length === 0) return;
   const script = `const { createServer } = require('node:net');
     for (let fd = 3; fd < ${3 + sources.length}; fd++)
-      createServer().on('error', (error) => { throw error; }).listen({ fd, backlog: ${backlog} });
+      createServer().on('error', (error) => { throw error; }).listen({ fd }, ${backlog});
     process.exit();`;
   const { PATH } = process.env;
   const result = spawnSync(process.execPath, ['-e', script], {

@@ -36,7 +36,7 @@ export class StatusFile {
       writeFileSync(this.#temporary, '');
       rmSync(this.#temporary);
     } catch (error) {
-      throw fileError(error, `failed to create temporary file:${this.#temporary}`);
+      throw fileError(error, `failed to create temporary file:${this.#temporary}:`);
     }
   }
 
@@ -70,6 +70,6 @@ export function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw fileError(error, `failed to open file:${path}`);
+    throw fileError(error, `failed to open file:${path}:`);
   }
 }

@@ -19,9 +19,9 @@ export function strerror(code: string): string {
   return WORDS[code] ?? text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** `what:No such file or directory`; the exit code is the errno. */
+/** `what` followed by `No such file or directory`; the exit code is the errno. */
 export function systemError(code: string, what: string): StarterExit {
-  return new StarterExit(-errnoNumber(code), `${what}:${strerror(code)}`);
+  return new StarterExit(-errnoNumber(code), `${what}${strerror(code)}`);
 }
 
 /** As {@link systemError}, for what a function of node:fs has thrown; anything else is passed on. */
