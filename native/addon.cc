@@ -9,6 +9,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   prefork::InitForkserver(env, exports);
   prefork::InitIdle(env, exports);
   prefork::InitNotify(env, exports);
+  prefork::InitPidfdInfo(env, exports);
   prefork::InitPoller(env, exports);
   prefork::InitReap(env, exports);
   prefork::InitShm(env, exports);

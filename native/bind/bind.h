@@ -13,6 +13,7 @@ void InitFds(Napi::Env env, Napi::Object exports);
 void InitForkserver(Napi::Env env, Napi::Object exports);
 void InitIdle(Napi::Env env, Napi::Object exports);
 void InitNotify(Napi::Env env, Napi::Object exports);
+void InitPidfdInfo(Napi::Env env, Napi::Object exports);
 void InitPoller(Napi::Env env, Napi::Object exports);
 void InitReap(Napi::Env env, Napi::Object exports);
 void InitShm(Napi::Env env, Napi::Object exports);

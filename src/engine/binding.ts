@@ -114,6 +114,8 @@ export interface Binding {
   registerChild(pid: number): void;
   pidfdOpen(pid: number): OrErrno;
   pidfdSendSignal(pidfd: number, signal: number): OrErrno;
+  /** the raw wait status of a process that is no child (Linux 6.15). −EAGAIN: it lives, or its parent has not reaped it yet; −ENOTSUP: the kernel does not tell */
+  pidfdExitStatus(pidfd: number): OrErrno;
   kill(pid: number, signal: number): OrErrno;
   /** pids of children that neither this addon nor libuv started (adopted as pid 1 or subreaper) */
   adoptedChildren(): number[] | number;
