@@ -68,9 +68,12 @@ function checkLastReady(before: State, event: Event, after: State, expect: Expec
 /** A ready worker that is told to leave has somebody who serves in its place, or no place any more. */
 function checkLeaving(before: State, event: Event, after: State, expect: Expect): void {
   if (after.phase !== 'running') return;
+  let at = 0;
   for (const w of after.workers) {
-    if (w.phase === 'ready' || w.readyAtMs === null || leftByItself(w, event)) continue;
-    if (!before.workers.some((was) => was.id === w.id && was.phase === 'ready')) continue;
+    // Both lists are in the order of the ids.
+    while ((before.workers[at]?.id ?? w.id) < w.id) at++;
+    const was = before.workers[at];
+    if (was?.id !== w.id || was.phase !== 'ready' || w.phase === 'ready' || leftByItself(w, event)) continue;
     const fallsAway = w.slot >= after.desired || (w.leaving === 'scale' && w.generation !== after.generation);
     // With no spare a worker that retires is told first and replaced afterwards.
     const unspared = (w.leaving === 'retire' || w.leaving === 'hung') && after.policy.spare === 0;

@@ -16,7 +16,7 @@ import type {
 import { Agenda } from './agenda';
 import { Kernel, type KernelEvent, type Process, type Program } from './kernel';
 
-export type SpawnError = { errno: number; code: string; step: string };
+export type SpawnError = { errno: number; code: string; step: string; reason?: string };
 
 export interface SimEngineOptions {
   agenda?: Agenda;

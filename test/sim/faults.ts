@@ -5,6 +5,7 @@ export const FAULTS = [
   'fork EMFILE',
   'exec ENOENT',
   'exec EACCES',
+  'forkserver ended',
   'no free pid',
   'pid used again',
   'spawn outage',

@@ -12,7 +12,7 @@ function failureOf(seed: number, violation: string): string {
 }
 
 describe('simulated schedules', () => {
-  test('keep every invariant, come to rest and stop', { timeout: 120_000 }, () => {
+  test('keep every invariant, come to rest and stop', { timeout: 300_000 }, () => {
     const tally = new Tally();
     for (let seed = 1; seed <= RUNS; seed++) {
       const { violation, events, tally: faults } = runSchedule(seed);
@@ -38,7 +38,7 @@ describe('simulated schedules', () => {
   });
 });
 
-test('bugs planted in the core are found', { timeout: 120_000 }, () => {
+test('bugs planted in the core are found', { timeout: 300_000 }, () => {
   const verdicts = hunt(MUTATIONS.slice(0, 14), 300);
   const survived = verdicts.filter(({ seed }) => seed === null);
   expect(survived, table(verdicts)).toEqual([]);

@@ -294,8 +294,17 @@ export class World {
     this.#inbox.push({ type: 'spawned', workerId, pid });
   }
 
-  #onSpawnFailed(workerId: number, { code, step }: { code: string; step: string }): void {
-    this.#inbox.push({ type: 'spawnFailed', workerId, code, step, transient: TRANSIENT.has(code) });
+  #onSpawnFailed(workerId: number, failed: { code: string; step: string; reason?: string }): void {
+    const { code, step, reason } = failed;
+    const transient = TRANSIENT.has(code);
+    this.#inbox.push({
+      type: 'spawnFailed',
+      workerId,
+      code,
+      step,
+      transient,
+      ...(reason !== undefined && { reason }),
+    });
   }
 
   #signal(workerId: number, signal: Signal): void {
@@ -404,6 +413,10 @@ export class World {
       return failure(this.#outageCode, 'clone');
     }
     if (!this.#random.chance(this.#weather.badSpawn)) return null;
+    if (this.#lateSpawns && this.#random.chance(0.3)) {
+      this.#count('forkserver ended');
+      return { ...failure('EPIPE', 'forkserver'), reason: 'the forkserver ended with code 1' };
+    }
     const [fault, code, step] = this.#random.pick([
       ['fork EAGAIN', 'EAGAIN', 'clone'],
       ['fork EMFILE', 'EMFILE', 'socketpair'],
