@@ -10,6 +10,7 @@ import { addRestart } from './restart';
 import { addRun } from './run';
 import { addScale } from './scale';
 import { addStart } from './start';
+import { addStartServer, startServer } from './start-server';
 import { addStatus } from './status';
 import { addStop } from './stop';
 import { checkHelpTopic, usageProblem } from './usage';
@@ -43,11 +44,17 @@ function makeProgram(): Command {
   addReload(program);
   addStatus(program);
   addScale(program);
+  addStartServer(program);
   addDoctor(program);
   return program;
 }
 
 async function main(argv: readonly string[]): Promise<void> {
+  // Its options are read in a way of their own.
+  if (argv[0] === 'start-server') {
+    process.exitCode = await startServer(argv.slice(1));
+    return;
+  }
   const program = makeProgram();
   try {
     checkHelpTopic(program, argv);

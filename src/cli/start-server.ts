@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The `start_server` command: Server::Starter's superdaemon. */
+import type { Command } from 'commander';
 import { StarterExit } from '../starter/exit';
 import { parseCommandLine, type Request } from '../starter/options';
 
@@ -45,6 +46,18 @@ async function perform(request: Request, say: (line: string) => void): Promise<n
       return runStarter(request.options);
     }
   }
+}
+
+/** Puts the command into the help of `prefork`. */
+export function addStartServer(program: Command): void {
+  program
+    .command('start-server')
+    .usage('[options] -- <program> [args...]')
+    .summary('keep any program running on sockets, as start_server does')
+    .description(
+      "Server::Starter's superdaemon, by its usual name start_server; prefork start-server --help tells of its options.",
+    )
+    .helpOption(false);
 }
 
 if (require.main === module) {
