@@ -3,7 +3,6 @@
  * worker's own: an answer has to reach the one that asked.
  */
 import type { Socket } from 'node:dgram';
-import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { lookup } from 'node:dns';
 import { isIP } from 'node:net';
 import type { Channel, Delivery } from './channel';
@@ -42,17 +41,10 @@ export class BindHook {
     this.#events = events;
   }
 
-  /** At the first socket: most workers have none, and need not load dgram. */
-  install(): void {
-    const onSocket = (message: unknown) => {
-      unsubscribe('udp.socket', onSocket);
-      this.#patch(Object.getPrototypeOf((message as { socket: Socket }).socket));
-    };
-    subscribe('udp.socket', onSocket);
-  }
-
-  #patch(prototype: Socket): void {
+  /** `first`: any socket, for the class that it is of. */
+  install(first: Socket): void {
     const hook = this;
+    const prototype = Object.getPrototypeOf(first) as Socket;
     const original = prototype.bind as Bind;
     this.#original = original;
     prototype.bind = function bind(this: Socket, ...args: unknown[]) {

@@ -2,10 +2,12 @@
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server } from 'node:net';
 import type { Connection, Connections } from './connections';
-import { closeSession, goAwayTwice } from './http2Drain';
-import { closeGently, idleSockets, patchResponses, speaksHttp } from './httpDrain';
 import { isTls, protocolOf } from './protocolOf';
 import type { DrainCallback } from './runtime';
+
+/** Loaded with the first server that needs them. */
+const http = () => require('./httpDrain') as typeof import('./httpDrain');
+const http2 = () => require('./http2Drain') as typeof import('./http2Drain');
 
 const LOOK_MS = 50;
 /** For servers without a keepAliveTimeout, or with none. */
@@ -45,6 +47,11 @@ export class Drain {
     this.#deps = deps;
   }
 
+  /** Whether the worker leaves. */
+  get hasBegun(): boolean {
+    return this.#begun;
+  }
+
   /** A stop signal came: from now on a close() of the program's drains. */
   stopSignalled(): void {
     this.#stopping = true;
@@ -71,7 +78,7 @@ export class Drain {
     const protocol = protocolOf(server);
     if (protocol !== 'tcp' && !this.#patched) {
       this.#patched = true;
-      patchResponses((s) => this.#draining.has(s));
+      http().patchResponses((s) => this.#draining.has(s));
     }
     if (protocol !== 'tcp') this.#patchCloses(server);
     this.#deps.connections.watch(server, protocol === 'http2');
@@ -87,12 +94,12 @@ export class Drain {
   }
 
   streamComes(connection: Connection): void {
-    if (this.#draining.has(connection.server)) goAwayTwice(connection);
+    if (this.#draining.has(connection.server)) http2().goAwayTwice(connection);
   }
 
   /** With its last stream nghttp2 stops reading: the ping would not come back. */
   streamsDone(connection: Connection): void {
-    if (connection.session?.goingAway) setImmediate(() => closeSession(connection));
+    if (connection.session?.goingAway) setImmediate(() => http2().closeSession(connection));
   }
 
   connectionsGone(): void {
@@ -159,14 +166,15 @@ export class Drain {
   #beginConnection(connection: Connection): void {
     connection.bytesRead = connection.socket.bytesRead;
     connection.quietSince = performance.now();
-    if (connection.session !== undefined && connection.session.openStreams > 0) goAwayTwice(connection);
+    if (connection.session !== undefined && connection.session.openStreams > 0)
+      http2().goAwayTwice(connection);
   }
 
   /** Runs after a poll phase: what the kernel had for us has been read. */
   #look(): void {
     const now = performance.now();
     for (const server of this.#draining) {
-      const idle = idleSockets(server);
+      const idle = http().idleSockets(server);
       const lingerMs = this.#lingerOf(server);
       for (const connection of this.#deps.connections.of(server))
         this.#lookAt(connection, idle, lingerMs, now);
@@ -184,11 +192,11 @@ export class Drain {
     if (connection.closing) {
       if (quietMs >= CLOSING_QUIET_MS) socket.destroy();
     } else if (connection.session !== undefined) {
-      if (quietMs >= lingerMs) closeSession(connection);
-    } else if (speaksHttp(connection)) {
+      if (quietMs >= lingerMs) http2().closeSession(connection);
+    } else if (http().speaksHttp(connection)) {
       // Node's own timer would destroy it, unread bytes or not.
       socket.setTimeout(0);
-      if (quietMs >= lingerMs) closeGently(connection, null);
+      if (quietMs >= lingerMs) http().closeGently(connection, null);
     } else if (isHandshaking(connection) && quietMs >= lingerMs) {
       socket.destroy();
     }
@@ -245,7 +253,7 @@ function isNodesServer(proto: ServerPrototype): boolean {
 /** A request is being received or answered. */
 function isBusy(connection: Connection, idle: Set<unknown> | null): boolean {
   if (connection.session !== undefined) return connection.session.openStreams > 0;
-  if (connection.closing || !speaksHttp(connection)) return false;
+  if (connection.closing || !http().speaksHttp(connection)) return false;
   if (connection.started > connection.finished) return true;
   if (idle === null || connection.socket.bytesRead === 0) return false;
   return !idle.has(connection.socket);

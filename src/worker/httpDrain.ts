@@ -54,17 +54,14 @@ export function closeGently(connection: Connection, request: IncomingMessage | n
   connection.quietSince = performance.now();
   const { socket } = connection;
   socket.setTimeout(0);
-  if (socket.readableEnded) {
-    socket.end(() => socket.destroy());
-    return;
-  }
+  // It is destroyed by itself when both sides have ended.
   socket.end();
+  if (socket.readableEnded) return;
   const drop = () => {
     // A listener of 'data' takes the socket from the HTTP parser: what comes now is no request any more.
     socket.removeAllListeners('data');
     socket.removeAllListeners('end');
     socket.on('data', () => {});
-    socket.on('end', () => socket.destroy());
     socket.resume();
   };
   if (request === null || request.complete || request.destroyed) {

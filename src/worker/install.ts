@@ -1,17 +1,18 @@
-/** Puts the parts of the worker's side together. Loaded by the hook, in workers of prefork's only. */
+/**
+ * Puts the parts of the worker's side together. Loaded by the hook, in workers of prefork's only. What not every worker needs is
+ * loaded when it is needed: every file costs every start.
+ */
 import type { Socket as UdpSocket } from 'node:dgram';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Server } from 'node:net';
-import { loadBinding } from '../engine/binding';
-import { BindHook } from './bind';
 import type { Channel, ChannelEvents, Delivery } from './channel';
 import { warnOfCluster } from './clusterWarning';
 import { Connections } from './connections';
 import { Drain } from './drain';
-import { IpcChannel } from './ipcChannel';
 import { LastWords } from './lastWords';
 import { discard, ListenHook } from './listen';
 import { ListenerTable } from './listenerTable';
-import { NativeChannel } from './nativeChannel';
+import type { NativeChannel } from './nativeChannel';
 import { ProgramIpc } from './programIpc';
 import type { WorkerBoot } from './protocol';
 import { RequestCounter } from './requests';
@@ -40,7 +41,7 @@ class Worker {
   readonly #connections: Connections;
   readonly #drain: Drain;
   readonly #listen: ListenHook;
-  readonly #bind: BindHook;
+  readonly #table: ListenerTable;
   readonly #reopenLogs: (() => void)[] = [];
   #served = false;
 
@@ -61,14 +62,10 @@ class Worker {
       stopAccepting: (server) => this.#listen.stopAccepting(server),
       onBegin: () => this.#channel.send({ type: 'draining' }),
     });
-    const table = new ListenerTable(boot.listeners);
-    this.#listen = new ListenHook(this.#channel, table, boot.backlog, {
+    this.#table = new ListenerTable(boot.listeners);
+    this.#listen = new ListenHook(this.#channel, this.#table, boot.backlog, {
       onListen: (server: Server) => this.#serverListens(server),
       onClose: (server: Server) => this.#drain.serverCloses(server),
-    });
-    this.#bind = new BindHook(this.#channel, table, {
-      nextSeq: () => this.#listen.nextSeq(),
-      onBind: (socket: UdpSocket) => this.#udpBound(socket),
     });
   }
 
@@ -76,7 +73,7 @@ class Worker {
     this.#channel.send({ type: 'hello', pid: process.pid });
     this.#connections.install();
     this.#listen.install();
-    this.#bind.install();
+    this.#hookFirstUdpSocket();
     new LastWords(this.#channel, () => this.#served).install();
     watchStopSignals({
       onSignal: () => this.#drain.stopSignalled(),
@@ -89,15 +86,54 @@ class Worker {
   #openChannel(name: string): Channel {
     const events: ChannelEvents = {
       onDelivery: (delivery) => this.#delivered(delivery),
-      onClose: () => void this.#drain.begin('manager gone', true),
+      onClose: () => this.#managerGone(),
     };
     const fd = /^fd:(\d+)$/.exec(name)?.[1];
-    if (fd === undefined) return new IpcChannel(events);
+    if (fd === undefined) {
+      const { IpcChannel } = require('./ipcChannel') as typeof import('./ipcChannel');
+      return new IpcChannel(events);
+    }
+    const { loadBinding } = require('../engine/binding') as typeof import('../engine/binding');
+    const { NativeChannel } = require('./nativeChannel') as typeof import('./nativeChannel');
     const { binding, reason } = loadBinding();
     if (binding === null) throw new Error(`prefork: the addon does not load in a worker: ${reason}`);
     for (const inherited of [Number(fd), ...this.#boot.listeners.map((l) => l.fd)])
       binding.setCloexec(inherited);
     return new NativeChannel(binding, Number(fd), events);
+  }
+
+  /** Most workers have none, and need not load what it takes. */
+  #hookFirstUdpSocket(): void {
+    const onSocket = (message: unknown) => {
+      unsubscribe('udp.socket', onSocket);
+      const { BindHook } = require('./bind') as typeof import('./bind');
+      const hook = new BindHook(this.#channel, this.#table, {
+        nextSeq: () => this.#listen.nextSeq(),
+        onBind: (socket: UdpSocket) => this.#udpBound(socket),
+      });
+      hook.install((message as { socket: UdpSocket }).socket);
+    };
+    subscribe('udp.socket', onSocket);
+  }
+
+  #managerGone(): void {
+    const { keep } = this.#boot;
+    if (keep === undefined) void this.#drain.begin('manager gone', true);
+    else if (!this.#drain.hasBegun) this.#seekManager(keep);
+  }
+
+  #seekManager(keep: NonNullable<WorkerBoot['keep']>): void {
+    const { Rejoin } = require('./rejoin') as typeof import('./rejoin');
+    const { loadBinding } = require('../engine/binding') as typeof import('../engine/binding');
+    new Rejoin({
+      // Those that are kept have a native channel.
+      binding: loadBinding().binding!,
+      keep,
+      worker: identity(),
+      listeners: () => this.#table.all(),
+      joined: (fd) => (this.#channel as NativeChannel).reconnect(fd),
+      dismissed: () => void this.#drain.begin('another manager serves', true),
+    }).begin();
   }
 
   #delivered(delivery: Delivery): void {
@@ -136,11 +172,8 @@ class Worker {
   }
 
   #offerRuntime(): void {
-    const variable = (name: string) => Number(process.env[name] ?? 0);
     setRuntime({
-      slot: variable('PREFORK_SLOT'),
-      workerId: variable('PREFORK_WORKER_ID'),
-      generation: variable('PREFORK_GENERATION'),
+      ...identity(),
       ready: () => {
         this.#served = true;
         this.#channel.send({ type: 'ready' });
@@ -151,4 +184,13 @@ class Worker {
       onReopenLogs: (callback) => void this.#reopenLogs.push(callback),
     });
   }
+}
+
+function identity(): { slot: number; workerId: number; generation: number } {
+  const variable = (name: string) => Number(process.env[name] ?? 0);
+  return {
+    slot: variable('PREFORK_SLOT'),
+    workerId: variable('PREFORK_WORKER_ID'),
+    generation: variable('PREFORK_GENERATION'),
+  };
 }

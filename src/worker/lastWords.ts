@@ -1,10 +1,11 @@
 /** What a worker printed last, for the manager to tell why it ended. */
-import { readFileSync } from 'node:fs';
 import type { Channel } from './channel';
 
 const KEEP_BYTES = 4096;
 /** Trimmed only then, so that a write costs next to nothing. */
 const TRIM_AT = 64;
+/** Node's exit code for it */
+const UNSETTLED = 13;
 
 export class LastWords {
   readonly #channel: Channel;
@@ -23,7 +24,7 @@ export class LastWords {
     process.on('uncaughtExceptionMonitor', (error) => this.#keep(`${describe(error)}\n`));
     process.on('exit', (code) => {
       if (code === 0 && this.#hasServed()) return;
-      const text = this.#text();
+      const text = this.#text() || (code === UNSETTLED ? 'a top-level await that never settled' : '');
       if (text !== '') this.#channel.sendNow({ type: 'lastWords', text });
     });
   }
@@ -81,6 +82,7 @@ function syntaxError(stack: string): string {
   const entry = process.argv[1];
   if (entry === undefined) return stack;
   try {
+    const { readFileSync } = require('node:fs') as typeof import('node:fs');
     const { Script } = require('node:vm') as typeof import('node:vm');
     const wrapped = `(function (exports, require, module, __filename, __dirname) {${readFileSync(entry, 'utf8')}\n})`;
     new Script(wrapped, { filename: entry });

@@ -2,11 +2,9 @@
  * `server.listen()` of an unmodified program gets the manager's socket. Public methods of net.Server are replaced, listen() and
  * close(); what is not understood, and every invalid argument, goes to Node's own.
  */
-import { lookup } from 'node:dns';
 import { closeSync } from 'node:fs';
 import { Server } from 'node:net';
 import type { Channel, Delivery } from './channel';
-import { nextCallSite } from './callSite';
 import { type ListenArgs, parseListenArgs } from './listenArgs';
 import type { Listener, ListenerTable, Wanted } from './listenerTable';
 import type { ManagerMessage, WorkerMessage } from './protocol';
@@ -112,7 +110,7 @@ export class ListenHook {
     if ('fd' in parsed) return this.#listenOnFd(server, parsed.fd, args);
     if (parsed.callback !== undefined) server.once('listening', parsed.callback);
     if (parsed.signal !== undefined) closeOnAbort(server, parsed.signal);
-    const site = parsed.port === 0 ? nextCallSite() : '';
+    const site = parsed.port === 0 ? callSite() : '';
     const call = { args: parsed, immediate: parsed.host === undefined, site };
     this.#pending.set(server, call);
     if (parsed.path !== undefined) this.#seek(server, call, { kind: 'unix', address: parsed.path, port: 0 });
@@ -123,6 +121,7 @@ export class ListenHook {
   }
 
   #lookup(server: Server, call: Pending, host: string): void {
+    const { lookup } = require('node:dns') as typeof import('node:dns');
     lookup(host, { all: true }, (error, addresses) => {
       if (this.#pending.get(server) !== call) return;
       if (error !== null) {
@@ -309,6 +308,11 @@ export class ListenHook {
   #backlogOf(args: ListenArgs): number {
     return this.#backlog ?? args.backlog ?? DEFAULT_BACKLOG;
   }
+}
+
+function callSite(): string {
+  const { nextCallSite } = require('./callSite') as typeof import('./callSite');
+  return nextCallSite();
 }
 
 function socketOf({ fd, handle }: Delivery): Socket | undefined {

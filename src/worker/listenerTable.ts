@@ -60,6 +60,10 @@ export class ListenerTable {
     return !anyPort && fitting.some((l) => l.ownerAddress === wanted.address) ? 'taken' : 'unknown';
   }
 
+  all(): readonly Listener[] {
+    return this.#listeners;
+  }
+
   byKey(key: string): Listener | undefined {
     return this.#listeners.find((l) => l.key === key);
   }

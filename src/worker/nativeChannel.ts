@@ -14,9 +14,10 @@ const EAGAIN = -11;
 
 export class NativeChannel implements Channel {
   readonly #binding: Binding;
-  readonly #fd: number;
+  #fd: number;
   readonly #events: ChannelEvents;
-  readonly #poller: NativePoller;
+  #poller: NativePoller;
+  #isRef = false;
   /** received while waiting for an answer */
   readonly #held: Delivery[] = [];
   /** not taken by the kernel yet */
@@ -27,13 +28,25 @@ export class NativeChannel implements Channel {
     this.#binding = binding;
     this.#fd = fd;
     this.#events = events;
-    const poller = binding.createPoller(() => this.#receive());
+    this.#poller = this.#watch();
+  }
+
+  /** Goes on over another channel, after the first was closed from the other side. */
+  reconnect(fd: number): void {
+    this.#fd = fd;
+    this.#open = true;
+    this.#poller = this.#watch();
+    this.setRef(this.#isRef);
+  }
+
+  #watch(): NativePoller {
+    const poller = this.#binding.createPoller(() => this.#receive());
     if (typeof poller === 'number')
       throw new Error(`cannot watch the channel to the manager: errno ${-poller}`);
-    this.#poller = poller;
-    const added = poller.add(fd, 0);
+    const added = poller.add(this.#fd, 0);
     if (added < 0) throw new Error(`cannot watch the channel to the manager: errno ${-added}`);
     poller.unref();
+    return poller;
   }
 
   send(message: WorkerMessage): boolean {
@@ -72,6 +85,7 @@ export class NativeChannel implements Channel {
   }
 
   setRef(ref: boolean): void {
+    this.#isRef = ref;
     if (!this.#open) return;
     if (ref) this.#poller.ref();
     else this.#poller.unref();

@@ -18,11 +18,20 @@ export interface WorkerBoot {
   backlog: number | null;
   /** 0: without bound. Jitter is already in it */
   maxRequests: number;
+  /** the worker outlives its manager, and looks for a new one there; absent: it leaves when the manager is gone */
+  keep?: { control: string; reusePort: boolean };
   /** idle keep-alive connections linger this long at most while draining; null: the server's keepAliveTimeout */
   lingerMs: number | null;
   /** how many workers the manager runs */
   workers?: number;
 }
+
+/** Between a worker whose manager was killed and a new one, over the channel that it got for coming (src/manager/lobby.ts). */
+export type RejoinMessage =
+  /** the descriptor comes with it. reusePort: it is one of several on that address */
+  | ({ type: 'handOver'; reusePort: boolean } & Omit<BootListener, 'fd'>)
+  /** that was all; keys of those on which it accepts */
+  | { type: 'rejoined'; listening: readonly string[] };
 
 export interface BootListener {
   key: string;

@@ -61,7 +61,7 @@ for (const engine of ['native', 'js'] as const) {
     test(
       `${ROUNDS} workers leave under ${protocol} load, ${engine}: no request fails`,
       () => drainRounds(engine, protocol),
-      120_000,
+      300_000,
     );
   }
 }
