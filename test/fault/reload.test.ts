@@ -102,7 +102,7 @@ describe.each(engines)('reload under load, %s engine', (engine) => {
     copyFileSync(fixture(join('apps', 'three.js')), join(good, 'server.js'));
     deploy(directory, good);
     const env = { ...certificate, TEST_PORTS: ports.join(',') };
-    const args = ['-w', '2', '--ready-timeout', '2s', '--chdir', join(directory, 'current'), 'server.js'];
+    const args = ['-w', '2', '--ready-timeout', '5s', '--chdir', join(directory, 'current'), 'server.js'];
     service = Service.start(args, { engine, env });
     const { pids } = await service.serving();
     const load = clients(ports);
@@ -111,7 +111,7 @@ describe.each(engines)('reload under load, %s engine', (engine) => {
       ['const = 1;', /SyntaxError/],
       ["throw new Error('bad deploy');", /bad deploy/],
       ['process.exit(0);', /exited with code 0 before it was ready/],
-      ['setInterval(() => {}, 1e6);', /ready timeout of 2000 ms/],
+      ['setInterval(() => {}, 1e6);', /ready timeout of 5000 ms/],
       [`require('node:net').createServer().listen(${taken}, '127.0.0.1');`, /EADDRINUSE|ready timeout/],
     ];
     for (let round = 0; round < 20; round++) {
