@@ -95,6 +95,7 @@ sys::SpawnSpec ReadSpawnSpec(Args* args, Napi::Object object) {
   spec.setsid = ReadFlag(args, object, "setsid");
   spec.setpgid = ReadFlag(args, object, "setpgid");
   spec.no_new_privs = ReadFlag(args, object, "noNewPrivs");
+  spec.ignore_sigpipe = ReadFlag(args, object, "ignoreSigpipe");
   if (auto value = args->Optional(object, "umask")) {
     spec.umask = static_cast<mode_t>(args->AsInteger(*value, "umask", 0, 0777));
   }

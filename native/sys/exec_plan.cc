@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,7 @@ int ExecPlan::MoveClear(Fd* fd) const {
 
 int ExecPlan::Run(pid_t parent, Step* failed) {
   ResetDispositions();
+  if (spec_.ignore_sigpipe) Ignore(SIGPIPE);
   int error = EnterProcessGroup(failed);
   if (error == 0) error = ApplyLimits(failed);
   if (error == 0) error = DropPrivileges(failed);

@@ -34,6 +34,7 @@ struct SpawnSpec {
   std::optional<std::vector<gid_t>> groups;
   int death_signal = 0;
   bool no_new_privs = false;
+  bool ignore_sigpipe = false;  // the program begins with SIGPIPE ignored
 };
 
 // What failed, as the child reports it over a pipe and the parent to its caller.

@@ -1,6 +1,8 @@
 #include "sys/signals.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,6 +72,14 @@ void ResetDispositions() {
   }
 }
 
+void Ignore(int signal) {
+  // The handler comes first in the kernel's struct sigaction.
+  unsigned char action[64] = {0};
+  const uintptr_t ignore = 1;  // SIG_IGN
+  memcpy(action, &ignore, sizeof(ignore));
+  syscall(SYS_rt_sigaction, signal, action, nullptr, kKernelSigsetBytes);
+}
+
 void UnblockAll() {
   static const unsigned char kNone[kKernelSigsetBytes] = {0};
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, kNone, nullptr, kKernelSigsetBytes);
@@ -92,6 +102,13 @@ void ResetDispositions() {
   for (int signal = 1; signal < NSIG; signal++) {
     if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &action, nullptr);
   }
+}
+
+void Ignore(int signal) {
+  struct sigaction action;
+  memset(&action, 0, sizeof(action));
+  action.sa_handler = SIG_IGN;
+  sigaction(signal, &action, nullptr);
 }
 
 void UnblockAll() {

@@ -36,6 +36,8 @@ class AllSignalsBlocked {
 
 // For the child between fork and exec: async-signal-safe. Every disposition becomes the default, ignored ones too.
 void ResetDispositions();
+// Likewise, for the program too: an exec keeps what is ignored.
+void Ignore(int signal);
 // Likewise: nothing is blocked any more.
 void UnblockAll();
 

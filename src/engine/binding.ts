@@ -49,6 +49,8 @@ export interface NativeSpawnSpec {
   /** PR_SET_PDEATHSIG; 0 or absent: none */
   deathSignal?: number;
   noNewPrivs?: boolean;
+  /** the program begins with SIGPIPE ignored; every other signal has its default */
+  ignoreSigpipe?: boolean;
 }
 
 /** `step` names the system call that failed in parent or child: 'clone', 'setsid', 'chdir', 'setuid', 'execve', … */

@@ -71,6 +71,8 @@ export interface SpawnSpec {
   /** worker dies with the manager (where the engine can) */
   dieWithManager: boolean;
   noNewPrivs?: boolean;
+  /** the program begins with SIGPIPE ignored (native; js: never) */
+  ignoreSigpipe?: boolean;
   /** fork the worker from the generation's forkserver (started with the first one) instead of starting it anew */
   forkserver?: ForkserverSpec;
 }

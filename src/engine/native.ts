@@ -105,7 +105,7 @@ export class NativeEngine implements Engine {
     if (typeof pair === 'number') return { errno: pair, step: 'socketpair' };
     const [ours, theirs] = pair ?? [-1, -1];
     const channelFd = FIRST_INHERITED_FD + spec.inherit.length;
-    const { file, args, cwd, umask, uid, gid, groups, noNewPrivs, setsid } = spec;
+    const { file, args, cwd, umask, uid, gid, groups, noNewPrivs, ignoreSigpipe, setsid } = spec;
     const result = this.#binding.spawn({
       file,
       args,
@@ -118,6 +118,7 @@ export class NativeEngine implements Engine {
       ...(gid !== undefined && { gid }),
       ...(groups !== undefined && { groups }),
       ...(noNewPrivs !== undefined && { noNewPrivs }),
+      ...(ignoreSigpipe !== undefined && { ignoreSigpipe }),
       deathSignal: spec.dieWithManager ? signalNumber('SIGKILL') : 0,
     });
     if (theirs >= 0) this.#binding.close(theirs);

@@ -49,6 +49,7 @@ export function starterSpec(launcher: Launcher, place: Place): SpawnSpec {
     stdio,
     setsid: false,
     dieWithManager: true,
+    ignoreSigpipe: true,
   };
 }
 

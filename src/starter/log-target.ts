@@ -1,8 +1,9 @@
 /** Where `--log-file` leads: a file that is appended to, or the standard input of a command (`| command`). */
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
+import { isExecutable } from './executable';
 import { fileError, systemError } from './system-errors';
 
 /** Opens it. Returns a descriptor to write to. @throws StarterExit, with the errno, where it cannot be opened */
@@ -25,16 +26,7 @@ function openFile(path: string): number {
 function checkCommand(target: string, command: string): void {
   if (/[$&*(){}[\]'";\\|?<>~`\n=]/.test(command)) return;
   const file = command.trim().split(/\s+/, 1)[0] ?? '';
-  const places = file.includes('/') ? [''] : (process.env.PATH ?? '/usr/bin:/bin').split(delimiter);
-  const found = places.some((place) => {
-    try {
-      accessSync(place === '' ? file : join(place, file), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  if (!found) throw systemError('ENOENT', `failed to open pipe:${target}: `);
+  if (!isExecutable(file, process.env.PATH)) throw systemError('ENOENT', `failed to open pipe:${target}: `);
 }
 
 /**

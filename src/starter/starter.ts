@@ -21,7 +21,7 @@ import { claimPidFile } from './pid-file';
 import { starterPolicy } from './policy';
 import { Reporter } from './reporter';
 import { openSockets, removeFiles, type StarterSocket } from './sockets';
-import { StandInEngine } from './stand-in';
+import { StarterEngine } from './engine';
 import { StatusFile } from './status';
 
 type Say = (line: string) => void;
@@ -94,7 +94,7 @@ function supervise(options: StarterOptions, parts: Parts, status: StatusFile | n
   const policy = (): Policy => starterPolicy(options, environment.settings());
   const reporter = new Reporter(say, status);
   const manager = new Manager({
-    engine: new StandInEngine(engine),
+    engine: new StarterEngine(engine),
     log: problemLog(say, output[1]),
     service: serviceOf(policy, launcher),
     listeners: new Listeners(engine, { reusePort: false, backlog: null }),

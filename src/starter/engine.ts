@@ -1,7 +1,8 @@
 /**
- * Server::Starter forks first and fails in the child: a program that cannot be executed is a worker like any other,
- * with a pid, a generation and a wait status, that died at once. Our engines find out before there is a worker; the
- * one made here starts a shell in its place, which says why and ends in the same way.
+ * What the engines' children lack of Server::Starter's. Those begin with SIGPIPE ignored. And they are forked first
+ * and fail afterwards: a program that cannot be executed is a worker like any other, with a pid, a generation and a
+ * wait status, that died at once. Our engines find out before there is a worker; then a shell is started in its
+ * place, which says why and ends in the same way.
  */
 import { statSync } from 'node:fs';
 import type {
@@ -17,6 +18,7 @@ import type {
   WorkerHandle,
 } from '../engine/engine';
 import { errnoNumber } from '../engine/errno';
+import { isExecutable } from './executable';
 import { strerror } from './system-errors';
 
 /** Errors that pass by themselves: there is no child because there cannot be one now. */
@@ -24,7 +26,7 @@ const TRANSIENT = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE']);
 /** Exit code of a child that could not execute its program. */
 const EXEC_FAILED = 255;
 
-export class StandInEngine implements Engine {
+export class StarterEngine implements Engine {
   readonly #engine: Engine;
   /** spawns that the engine will tell of later */
   readonly #pending = new Map<number, SpawnSpec>();
@@ -42,7 +44,7 @@ export class StandInEngine implements Engine {
   }
 
   spawn(spec: SpawnSpec): SpawnResult {
-    const result = this.#engine.spawn(spec);
+    const result = this.#engine.spawn(this.name === 'js' ? withSigpipeIgnored(spec) : spec);
     if ('pending' in result) this.#pending.set(spec.workerId, spec);
     return 'code' in result ? (this.#instead(spec, result.code) ?? result) : result;
   }
@@ -104,6 +106,13 @@ export class StandInEngine implements Engine {
   close(): void {
     this.#engine.close();
   }
+}
+
+/** libuv's children have every signal's default; a shell that becomes the program can ignore one. */
+function withSigpipeIgnored(spec: SpawnSpec): SpawnSpec {
+  // What cannot be executed is to fail here, not in the shell.
+  if (!isExecutable(spec.file, spec.env.PATH, spec.cwd)) return spec;
+  return inShell(spec, ['-c', 'trap "" PIPE; exec "$@"', 'sh', spec.file, ...spec.args.slice(1)]);
 }
 
 function inShell(spec: SpawnSpec, args: readonly string[]): SpawnSpec {
