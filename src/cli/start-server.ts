@@ -4,6 +4,9 @@ import type { Command } from 'commander';
 import { StarterExit } from '../starter/exit';
 import { parseCommandLine, type Request } from '../starter/options';
 
+/** The version of Server::Starter whose interface this is: scripts ask for it. */
+const COMPATIBLE_WITH = '0.35';
+
 /** Runs the command line and resolves to the exit code. Whatever goes wrong is told on standard error. */
 export async function startServer(argv: readonly string[]): Promise<number> {
   const say = (line: string): void => {
@@ -28,7 +31,7 @@ async function perform(request: Request, say: (line: string) => void): Promise<n
     }
     case 'version': {
       const { version } = require('./version') as typeof import('./version');
-      process.stdout.write(`${version()}\n`);
+      process.stdout.write(`${COMPATIBLE_WITH} (prefork ${version()})\n`);
       return 0;
     }
     case 'restart': {

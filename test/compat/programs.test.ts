@@ -56,5 +56,17 @@ describe('programs that know nothing of us', () => {
     sideBySide('in Perl', (run) => serve(run, ['perl', program('hello.pl')]), EXPECTED);
   });
 
+  sideBySide(
+    'begin with SIGPIPE ignored, and nothing else',
+    async (run) => {
+      const script = 'grep SigIgn /proc/self/status >>"$COMPAT_EVENTS"; exec sh "$COMPAT_WORKER"';
+      run.start(['--interval=0'], { program: ['sh', '-c', script] });
+      const ignored = await run.events.next(/^SigIgn/);
+      await run.finish();
+      return [ignored];
+    },
+    ['SigIgn:\t0000000000001000'],
+  );
+
   sideBySide('in Node.js', (run) => serve(run, [process.execPath, program('hello.cjs')]), EXPECTED);
 });
