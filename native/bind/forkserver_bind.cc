@@ -143,6 +143,10 @@ Napi::Value ReseedMathRandom(const Napi::CallbackInfo& info) {
 #endif
 }
 
+Napi::Value LearnHotPages(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), sys::LearnHotPages());
+}
+
 // process.pid is a copy.
 Napi::Value Getpid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), getpid()); }
 
@@ -154,6 +158,7 @@ void InitForkserver(Napi::Env, Napi::Object exports) {
   Export(exports, "forkFailure", ForkFailure);
   Export(exports, "forkSupport", ForkSupport);
   Export(exports, "getpid", Getpid);
+  Export(exports, "learnHotPages", LearnHotPages);
   Export(exports, "reseedMathRandom", ReseedMathRandom);
   Export(exports, "serveForks", ServeForks);
 }

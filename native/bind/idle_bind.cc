@@ -24,9 +24,11 @@ class IdleWatch {
   int Start(const std::shared_ptr<IdleWatch>& self) {
     uv_loop_t* loop = nullptr;
     napi_get_uv_event_loop(env_, &loop);
-    int error = uv_prepare_init(loop, &prepare_);
-    if (error < 0) return error;
+    // Neither can fail.
+    uv_prepare_init(loop, &prepare_);
+    uv_idle_init(loop, &again_);
     prepare_.data = this;
+    again_.data = this;
     self_ = self;
     napi_add_env_cleanup_hook(env_, Cleanup, this);
     // Runs just before the loop would poll.
@@ -36,16 +38,17 @@ class IdleWatch {
   void Stop() {
     if (self_ == nullptr) return;
     napi_remove_env_cleanup_hook(env_, Cleanup, this);
-    uv_prepare_stop(&prepare_);
     closing_ = std::move(self_);
-    uv_close(reinterpret_cast<uv_handle_t*>(&prepare_),
-             [](uv_handle_t* handle) { static_cast<IdleWatch*>(handle->data)->OnClosed(); });
+    auto on_closed = [](uv_handle_t* handle) { static_cast<IdleWatch*>(handle->data)->OnClosed(); };
+    uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), on_closed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&again_), on_closed);
   }
 
  private:
   static void Cleanup(void* watch) { static_cast<IdleWatch*>(watch)->Stop(); }
 
   void OnClosed() {
+    if (--open_handles_ > 0) return;
     std::shared_ptr<IdleWatch> last = std::move(closing_);
     Napi::HandleScope scope(env_);
     on_idle_.Reset();
@@ -61,7 +64,13 @@ class IdleWatch {
   }
 
   void OnPrepare() {
-    if (!Idle()) return;
+    uv_idle_stop(&again_);
+    if (!Idle()) {
+      // A request that ends wakes the loop. All else is over in one more turn, which it might not take by itself: new
+      // descriptors are registered only in the poll that then blocks.
+      if (prepare_.loop->active_reqs.count == 0) uv_idle_start(&again_, [](uv_idle_t*) {});
+      return;
+    }
     Napi::HandleScope scope(env_);
     std::shared_ptr<IdleWatch> alive = self_;  // the callback may stop it
     on_idle_.MakeCallback(env_.Global(), {}, *context_);
@@ -73,6 +82,8 @@ class IdleWatch {
 
   Napi::Env env_;
   uv_prepare_t prepare_;
+  int open_handles_ = 2;
+  uv_idle_t again_;  // active: the loop does not block
   Napi::FunctionReference on_idle_;
   std::unique_ptr<Napi::AsyncContext> context_;
   std::shared_ptr<IdleWatch> self_;     // until Stop()

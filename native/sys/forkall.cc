@@ -210,6 +210,7 @@ void Fork::DieWithParent() {
 void Fork::StandUp(int pipe) {
   DieWithParent();
   if (main_.robust_head != nullptr) syscall(SYS_set_robust_list, main_.robust_head, main_.robust_bytes);
+  if (options_.hot_pages != nullptr) options_.hot_pages->Populate();
   ForgetAllChildren();
   int error = fds_.Replace();
   if (error < 0) FailChild(pipe, ForkallStep::kDescriptors, error);

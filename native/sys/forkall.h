@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "sys/hot_pages.h"
+
 namespace prefork::sys {
 
 // Where a fork failed.
@@ -46,6 +48,8 @@ struct ForkallOptions {
   int loop_fd = -1;
   // Pipes (read end, write end, …) that become the child's own, with what is in them.
   std::vector<int> private_pipes;
+  // Maps in the child at once what children were learnt to need. Null: none is known.
+  const HotPages* hot_pages = nullptr;
   // A function of the program that runs Node's own threads: a thread of it that blocks every signal and waits in
   // the program's static memory (its SIGUSR1 watcher) is started again from its beginning. Null: none is.
   const void* host_code = nullptr;

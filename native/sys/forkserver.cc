@@ -12,6 +12,9 @@ namespace prefork::sys {
 
 namespace {
 
+// How long the second worker may wait for what is learnt from the first.
+constexpr int kLearnMs = 250;
+
 constexpr size_t kMaxCommandBytes = 256 * 1024;
 
 // Thread names are arbitrary bytes; what JSON would need escaped does not matter in them.
@@ -48,9 +51,16 @@ int ReportFork(int channel, pid_t pid, const ForkallFailure& failure) {
   return Report(channel, text);
 }
 
+HotPages* hot_pages = nullptr;
+
 }  // namespace
 
-int ServeForks(int channel, const ForkallOptions& options, ForkCommand* command) {
+int LearnHotPages() { return hot_pages == nullptr ? 0 : hot_pages->Learn(); }
+
+int ServeForks(int channel, ForkallOptions options, ForkCommand* command) {
+  hot_pages = HotPages::Create();
+  options.hot_pages = hot_pages;
+  int forks = 0;
   std::vector<unsigned char> buffer(kMaxCommandBytes);
   for (;;) {
     std::vector<int> fds;
@@ -59,6 +69,11 @@ int ServeForks(int channel, const ForkallOptions& options, ForkCommand* command)
     if (got == 0 || got == -ECONNRESET) return 0;
     // A packet that was lost is answered too: the other side counts.
     if (got < 0 && got != -EMSGSIZE && got != -EMFILE) return got;
+    if (hot_pages != nullptr) {
+      // Those that follow the first closely gain more than they wait.
+      if (forks == 1) hot_pages->Await(kLearnMs);
+      hot_pages->Arm();
+    }
     ForkallFailure failure;
     pid_t pid = got < 0 ? got : Forkall(options, &failure);
     if (pid == 0) {
@@ -67,6 +82,7 @@ int ServeForks(int channel, const ForkallOptions& options, ForkCommand* command)
       command->fds = std::move(fds);
       return kServedChild;
     }
+    if (pid > 0) forks++;
     for (int fd : fds) CloseFd(fd);
     int error = ReportFork(channel, pid, failure);
     if (error == -EPIPE) return 0;

@@ -21,7 +21,11 @@ constexpr int kServedChild = 1;
 // "thread":T,"tid":N,"syscall":N}, where pid is that of a child that ended and is yet to be reaped, or 0.
 // Returns kServedChild in each child, with what was sent for it, `channel` closed; in the server 0 once the other side has
 // closed, or −errno of the channel.
-int ServeForks(int channel, const ForkallOptions& options, ForkCommand* command);
+int ServeForks(int channel, ForkallOptions options, ForkCommand* command);
+
+// In a child of ServeForks that has come to where it serves: those that are forked later get the pages that it had to touch
+// in one go. Count of pages, or −errno; 0 where that is known already.
+int LearnHotPages();
 
 }  // namespace prefork::sys
 

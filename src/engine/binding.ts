@@ -181,6 +181,8 @@ export interface Binding {
   forkSupport(): { ok: boolean; reason: string | null };
   /** Blocks, and forks a child of this process' parent for each packet on `channel`, answering each (src/preload/protocol.ts). In every child: what was sent for it. In this process: 0 once the other side has closed, or −errno */
   serveForks(channel: number, flags: number, deathSignal: number): NativeMessage | number;
+  /** In a child of serveForks that has come to where it serves: later ones get the pages that it had to touch at once. Count of pages; 0 where they are known */
+  learnHotPages(): OrErrno;
   /** getpid(2), which process.pid is a copy of */
   getpid(): number;
   /** requests of the event loop under way: thread-pool work, connects, writes */

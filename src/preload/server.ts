@@ -149,6 +149,8 @@ export class Forkserver {
     if (hasForkCallbacks('after')) await runAfterFork();
     this.#calls.replay();
     for (const pass of this.#passForkPoint) pass();
+    // Once the servers listen.
+    setImmediate(() => setImmediate(() => this.#binding.learnHotPages()));
   }
 
   /** What the manager gives anew; what the program has changed by itself stays. */
