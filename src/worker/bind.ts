@@ -41,10 +41,9 @@ export class BindHook {
     this.#events = events;
   }
 
-  /** `first`: any socket, for the class that it is of. */
-  install(first: Socket): void {
+  install(): void {
     const hook = this;
-    const prototype = Object.getPrototypeOf(first) as Socket;
+    const { prototype } = (require('node:dgram') as typeof import('node:dgram')).Socket;
     const original = prototype.bind as Bind;
     this.#original = original;
     prototype.bind = function bind(this: Socket, ...args: unknown[]) {

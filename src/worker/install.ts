@@ -16,7 +16,7 @@ import type { NativeChannel } from './nativeChannel';
 import { ProgramIpc } from './programIpc';
 import type { WorkerBoot } from './protocol';
 import { RequestCounter } from './requests';
-import { setRuntime } from './runtime';
+import { getRuntime, setRuntime } from './runtime';
 import { watchStopSignals } from './signals';
 
 const PROTOCOL_VERSION = 1;
@@ -48,7 +48,7 @@ class Worker {
   constructor(boot: WorkerBoot, channelName: string) {
     this.#boot = boot;
     this.#channel = this.#openChannel(channelName);
-    this.#program = new ProgramIpc(this.#channel, boot.engine);
+    this.#program = new ProgramIpc(this.#channel, boot.engine, () => this.#ready());
     this.#requests = new RequestCounter(this.#channel, boot.maxRequests);
     this.#connections = new Connections({
       onStream: (connection) => this.#drain.streamComes(connection),
@@ -73,9 +73,9 @@ class Worker {
     this.#channel.send({ type: 'hello', pid: process.pid });
     this.#connections.install();
     this.#listen.install();
-    this.#hookFirstUdpSocket();
+    this.#hookUdpSockets();
     new LastWords(this.#channel, () => this.#served).install();
-    watchStopSignals({
+    watchStopSignals(this.#boot.stopSignals ?? ['SIGTERM', 'SIGQUIT'], {
       onSignal: () => this.#drain.stopSignalled(),
       onUnhandled: (signal) => void this.#drain.begin(signal),
     });
@@ -102,18 +102,18 @@ class Worker {
     return new NativeChannel(binding, Number(fd), events);
   }
 
-  /** Most workers have none, and need not load what it takes. */
-  #hookFirstUdpSocket(): void {
-    const onSocket = (message: unknown) => {
-      unsubscribe('udp.socket', onSocket);
+  /** Most workers have no UDP socket, and need not load what it takes. A preloaded program may have one already. */
+  #hookUdpSockets(): void {
+    const hook = () => {
+      unsubscribe('udp.socket', hook);
       const { BindHook } = require('./bind') as typeof import('./bind');
-      const hook = new BindHook(this.#channel, this.#table, {
+      new BindHook(this.#channel, this.#table, {
         nextSeq: () => this.#listen.nextSeq(),
         onBind: (socket: UdpSocket) => this.#udpBound(socket),
-      });
-      hook.install((message as { socket: UdpSocket }).socket);
+      }).install();
     };
-    subscribe('udp.socket', onSocket);
+    if (getRuntime() === undefined) subscribe('udp.socket', hook);
+    else hook();
   }
 
   #managerGone(): void {
@@ -141,7 +141,7 @@ class Worker {
     const socket = fd === undefined ? handle : { fd };
     switch (message.type) {
       case 'adopt':
-        if (socket !== undefined && !this.#listen.adopt(message, socket)) discard(delivery);
+        if (socket !== undefined) this.#listen.adopt(message, socket);
         break;
       case 'release':
         this.#listen.release(message);
@@ -171,13 +171,15 @@ class Worker {
     this.#drain.udpBound(socket);
   }
 
+  #ready(): boolean {
+    this.#served = true;
+    return this.#channel.send({ type: 'ready' });
+  }
+
   #offerRuntime(): void {
     setRuntime({
       ...identity(),
-      ready: () => {
-        this.#served = true;
-        this.#channel.send({ type: 'ready' });
-      },
+      ready: () => this.#ready(),
       retire: (reason) => this.#requests.retire(reason),
       countRequest: (count) => this.#requests.count(count),
       onDrain: (callback) => this.#drain.onDrain(callback),

@@ -43,6 +43,7 @@ interface Pending {
 }
 
 type Socket = NonNullable<Listener['socket']>;
+type Adoption = Extract<ManagerMessage, { type: 'adopt' }>;
 
 export class ListenHook {
   readonly #originalListen = Server.prototype.listen as (this: Server, ...args: unknown[]) => Server;
@@ -55,6 +56,8 @@ export class ListenHook {
   readonly #pending = new Map<Server, Pending>();
   /** accept for the server of the same key from further sockets: other slots', or further addresses of its port */
   readonly #feeders = new Map<Server, Map<string, Server>>();
+  /** of listeners that no server of ours has yet */
+  readonly #adoptions: { message: Adoption; socket: Socket }[] = [];
   #seq = 0;
 
   constructor(channel: Channel, table: ListenerTable, backlog: number | null, events: ListenEvents) {
@@ -84,21 +87,28 @@ export class ListenHook {
     this.#close(server, undefined);
   }
 
-  /** Accepts from another slot's socket too, until released. */
-  adopt(message: Extract<ManagerMessage, { type: 'adopt' }>, socket: Socket): boolean {
+  /** Accepts from another slot's socket too, until released: at once, or when this worker's own server listens. */
+  adopt(message: Adoption, socket: Socket): void {
     const owner = this.#table.byKey(message.key)?.owner;
-    if (!(owner instanceof Server) || !owner.listening) return false;
-    this.#feed(owner, `slot ${message.slot} ${message.key}`, socket, this.#backlog ?? DEFAULT_BACKLOG);
-    return true;
+    if (owner instanceof Server && owner.listening) this.#feedAdopted(owner, message, socket);
+    else this.#adoptions.push({ message, socket });
   }
 
   release(message: Extract<ManagerMessage, { type: 'release' }>): void {
+    const same = ({ message: { key, slot } }: { message: Adoption }) =>
+      key === message.key && slot === message.slot;
+    const waiting = this.#adoptions.findIndex(same);
+    if (waiting >= 0) for (const { socket } of this.#adoptions.splice(waiting, 1)) closeSocket(socket);
     const owner = this.#table.byKey(message.key)?.owner;
     if (!(owner instanceof Server)) return;
-    const name = `slot ${message.slot} ${message.key}`;
+    const name = feederName(message);
     const feeder = this.#feeders.get(owner)?.get(name);
     this.#feeders.get(owner)?.delete(name);
     if (feeder !== undefined) this.#originalClose.call(feeder);
+  }
+
+  #feedAdopted(server: Server, message: Adoption, socket: Socket): void {
+    this.#feed(server, feederName(message), socket, this.#backlog ?? DEFAULT_BACKLOG);
   }
 
   #listen(server: Server, args: unknown[]): Server {
@@ -226,6 +236,11 @@ export class ListenHook {
     if (call.args.path !== undefined) raw(server)._pipeName = call.args.path;
     this.#table.take(listener, server, wanted);
     this.#report(server);
+    const waiting = this.#adoptions.filter(({ message }) => message.key === listener.key);
+    for (const adoption of waiting) {
+      this.#adoptions.splice(this.#adoptions.indexOf(adoption), 1);
+      this.#feedAdopted(server, adoption.message, adoption.socket);
+    }
   }
 
   #listenOn(server: Server, socket: Socket, kind: Listener['kind'], backlog: number): void {
@@ -321,8 +336,17 @@ function socketOf({ fd, handle }: Delivery): Socket | undefined {
 
 /** The socket of an answer that nobody waits for any more. */
 export function discard(delivery: Delivery): void {
-  delivery.handle?.close();
-  if (delivery.fd !== undefined) closeSync(delivery.fd);
+  const socket = socketOf(delivery);
+  if (socket !== undefined) closeSocket(socket);
+}
+
+function closeSocket(socket: Socket): void {
+  if ('close' in socket) socket.close();
+  else closeSync(socket.fd);
+}
+
+function feederName({ key, slot }: { key: string; slot: number }): string {
+  return `slot ${slot} ${key}`;
 }
 
 /** Node's own error for a server that listens already. */

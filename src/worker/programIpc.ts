@@ -10,12 +10,15 @@ const MAX_HELD = 1000;
 
 export class ProgramIpc {
   readonly #channel: Channel;
+  readonly #ready: () => boolean;
   /** our own listeners of 'message' */
   readonly #ownListeners: number;
   readonly #held: unknown[] = [];
 
-  constructor(channel: Channel, engine: 'native' | 'js') {
+  /** `ready`: what `process.send('ready')` does. */
+  constructor(channel: Channel, engine: 'native' | 'js', ready: () => boolean) {
     this.#channel = channel;
+    this.#ready = ready;
     this.#ownListeners = engine === 'js' ? 1 : 0;
     process.send = (message: unknown, ...rest: unknown[]) => this.#send(message, rest);
     if (engine === 'native') {
@@ -48,9 +51,7 @@ export class ProgramIpc {
     if (typeof rest[0] === 'object' && rest[0] !== null) {
       throw new TypeError('process.send() cannot pass a handle to the manager of prefork');
     }
-    const sent = this.#channel.send(
-      message === 'ready' ? { type: 'ready' } : { type: 'user', data: message },
-    );
+    const sent = message === 'ready' ? this.#ready() : this.#channel.send({ type: 'user', data: message });
     const callback = rest.findLast((arg) => typeof arg === 'function') as
       | ((error: Error | null) => void)
       | undefined;

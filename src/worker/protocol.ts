@@ -24,6 +24,8 @@ export interface WorkerBoot {
   lingerMs: number | null;
   /** how many workers the manager runs */
   workers?: number;
+  /** by which the manager tells a worker to leave; SIGTERM and SIGQUIT where absent */
+  stopSignals?: readonly NodeJS.Signals[];
 }
 
 /** Between a worker whose manager was killed and a new one, over the channel that it got for coming (src/manager/lobby.ts). */

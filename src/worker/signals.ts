@@ -1,8 +1,6 @@
 /** The stop signals: ours where the program has no handler of its own. */
 import { intercept } from './processEvents';
 
-const SIGNALS = ['SIGTERM', 'SIGQUIT'] as const;
-
 export interface StopEvents {
   /** before the program's handlers run */
   onSignal(): void;
@@ -14,9 +12,9 @@ export interface StopEvents {
  * A listener has to stand, or the signal ends the process. It is left out of `process.listeners()`: signal-exit, which many
  * packages use, takes the presence of another listener for a handler that will end the process.
  */
-export function watchStopSignals(events: StopEvents): void {
+export function watchStopSignals(signals: readonly NodeJS.Signals[], events: StopEvents): void {
   const arm = () => {};
-  for (const signal of SIGNALS) {
+  for (const signal of signals) {
     // Before the listener: Node binds the signal to the emit() of that moment.
     intercept(signal, () => {
       const handled = process.listenerCount(signal) > 1;
@@ -26,7 +24,7 @@ export function watchStopSignals(events: StopEvents): void {
     });
     process.on(signal, arm);
   }
-  const isStop = (event: string | symbol) => SIGNALS.some((signal) => signal === event);
+  const isStop = (event: string | symbol) => signals.some((signal) => signal === event);
   process.on('removeListener', (event, listener) => {
     if (isStop(event) && listener === arm) process.on(event as NodeJS.Signals, arm);
   });

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { EventEmitter } from 'node:events';
 import * as net from 'node:net';
 import { isAbsolute, join } from 'node:path';
-import { type Binding, loadBinding } from '../../src/engine/binding';
+import type { Binding } from '../../src/engine/binding';
 import type { BootListener, ManagerMessage, WorkerBoot, WorkerMessage } from '../../src/worker/protocol';
 
 /** Another build than the usual one may be tested. */
@@ -82,6 +82,9 @@ export class TestManager {
 
   constructor(engine: EngineName) {
     this.engine = engine;
+    const { loadBinding } = require(
+      join(DIST, 'engine/binding.js'),
+    ) as typeof import('../../src/engine/binding');
     const { binding, reason } = loadBinding();
     if (engine === 'native' && binding === null) throw new Error(`no addon: ${reason}`);
     this.#binding = binding as Binding;

@@ -241,7 +241,7 @@ describe.each(ENGINES)('a worker of the %s engine', (engine) => {
     expect(worker.messages.map(({ type }) => type)).toEqual(['hello', 'ready']);
   });
 
-  test('it ends when the manager is gone', async () => {
+  test('it leaves when the manager is gone', async () => {
     const listener = manager.listen();
     const worker = manager.spawn({
       entry: 'worker-server.js',
@@ -251,6 +251,17 @@ describe.each(ENGINES)('a worker of the %s engine', (engine) => {
     await worker.message('listening');
     worker.closeChannel();
     expect(await worker.exited).toEqual(CLEAN);
+  });
+
+  test('other stop signals, as the manager names them', async () => {
+    const worker = manager.spawn({
+      code: `require(${WORKER}).onDrain(({ reason }) => console.log('drained', reason)); setInterval(() => {}, 1e6); console.log('up');`,
+      boot: { stopSignals: ['SIGUSR2'] },
+    });
+    await worker.line(/up/);
+    worker.signal('SIGUSR2');
+    expect(await worker.exited).toEqual(CLEAN);
+    expect(worker.stdout).toContain('drained SIGUSR2');
   });
 
   test('a program that forks with node:cluster is warned once', async () => {

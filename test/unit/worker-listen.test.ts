@@ -381,6 +381,28 @@ describe.each(ENGINES)('listen() in a worker of the %s engine', (engine) => {
     expect(ruled.all('listen')[0]?.backlog).toBe(99);
   });
 
+  test('a socket that is adopted before the server listens is accepted from when it does', async () => {
+    const own = manager.listen();
+    const [other, third] = [
+      manager.listen({ address: '127.0.0.3' }),
+      manager.listen({ address: '127.0.0.4' }),
+    ];
+    const worker = run(
+      `process.on('message', (message) => {
+         if (message === 'listen') make().listen(${own.boundPort});
+         else process.send(message);
+       });`,
+      { listeners: [own] },
+    );
+    worker.send({ type: 'adopt', key: own.key, slot: 3 }, other);
+    worker.send({ type: 'adopt', key: own.key, slot: 4 }, third);
+    worker.send({ type: 'release', key: own.key, slot: 4 });
+    worker.send({ type: 'user', data: 'listen' });
+    await worker.message('listening');
+    expect(await greeting({ port: other.boundPort, host: '127.0.0.3' })).toBe('s');
+    expect(await greeting({ port: own.boundPort, host: '127.0.0.1' })).toBe('s');
+  });
+
   test('another slot’s socket is adopted and released', async () => {
     const own = manager.listen();
     const other = manager.listen({ address: '127.0.0.3' });
