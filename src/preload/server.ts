@@ -82,10 +82,9 @@ export class Forkserver {
   async #settle(): Promise<void> {
     await this.#idle();
     const warmup = await findWarmup(this.#boot.warmup);
-    if (warmup !== null) {
-      await warmup();
-      await this.#idle();
-    }
+    await warmup?.();
+    // Looking for it may have read files.
+    await this.#idle();
     if (hasForkCallbacks('before')) {
       await runBeforeFork();
       await this.#idle();

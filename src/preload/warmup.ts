@@ -15,7 +15,8 @@ export async function findWarmup(modulePath: string | null): Promise<Warmup | nu
 
 /** Only under its name: a default export may be anything. */
 async function ownWarmup(): Promise<Warmup | null> {
-  const main = require.main;
+  // Not require.main: this module was loaded before there was one.
+  const main = process.mainModule;
   if (main !== undefined) return functionNamed(main.exports, 'warmup');
   const entry = process.argv[1];
   if (entry === undefined) return null;
