@@ -6,7 +6,7 @@ export default defineConfig({
     pool: 'forks',
     // Real processes on few cores: files run side by side only as far as the machine goes.
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });

@@ -14,7 +14,7 @@ export const engines = ['native', 'js'] as const;
 export type EngineName = (typeof engines)[number];
 
 /** Bound of every wait: far above what anything takes, so that a hang is told from a slow machine. */
-const LONG_MS = 20_000;
+const LONG_MS = 45_000;
 
 export interface LogLine {
   event?: string;
