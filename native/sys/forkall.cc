@@ -288,6 +288,7 @@ const char* ForkallRefusal() {
   if (access("/proc/self/maps", R_OK) < 0 || access("/proc/self/fdinfo", R_OK | X_OK) < 0) {
     return "/proc/self cannot be read";
   }
+  if (!CanFindRestartable()) return "the C library keeps its threads otherwise than known";
   return nullptr;
 }
 

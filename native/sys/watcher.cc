@@ -59,15 +59,7 @@ void* Measure(void* argument) {
   return nullptr;
 }
 
-const Layout& DescriptorLayout() {
-  static Layout layout = [] {
-    Layout measured;
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, Measure, &measured) == 0) pthread_join(thread, nullptr);
-    return measured;
-  }();
-  return layout;
-}
+Layout descriptor_layout;
 
 struct ObjectQuery {
   std::vector<uint64_t> addresses;
@@ -106,11 +98,16 @@ uint64_t MappingEnd(uint64_t address) {
 
 }  // namespace
 
-bool CanFindRestartable() { return DescriptorLayout().known; }
+bool CanFindRestartable() {
+  if (descriptor_layout.known) return true;
+  pthread_t thread;
+  if (pthread_create(&thread, nullptr, Measure, &descriptor_layout) == 0) pthread_join(thread, nullptr);
+  return descriptor_layout.known;
+}
 
 int FindRestartable(pid_t tid, uint64_t stack_pointer, uint64_t waits_on, const void* host_code,
                     Restartable* thread) {
-  const Layout& layout = DescriptorLayout();
+  const Layout& layout = descriptor_layout;
   uint64_t end = MappingEnd(stack_pointer);
   if (!layout.known || end == 0) return -ENOTSUP;
   // The descriptor is above the stack, aligned to 64 bytes, with at most some static TLS below it. What the mapping
