@@ -7,18 +7,23 @@ import type { ManagerObserver } from '../manager/manager';
 import type { ServicePaths } from '../options/load';
 import { controlPath } from './locate';
 import { ControlServer } from './server';
-import { type Controllable, ControlService } from './service';
+import { type Controllable, ControlService, type Door } from './service';
 import type { SocketHandover } from './socket';
 import { type StatusFacts, statusOf } from './status';
 
 export class Control {
   readonly observer: ManagerObserver;
+  readonly #service: ControlService;
   readonly #server: ControlServer;
   readonly #log: Log;
 
-  /** @param facts called for each status */
-  constructor(binding: Binding | null, log: Log, manager: () => Controllable, facts: () => StatusFacts) {
-    const service = new ControlService(manager, (state: State) => statusOf(state, facts()));
+  /**
+   * @param facts called for each status
+   * @param lobby where workers of a killed manager come in; null: they are sent away
+   */
+  constructor(binding: Binding | null, log: Log, facts: () => StatusFacts, lobby: Door | null) {
+    const service = new ControlService((state: State) => statusOf(state, facts()), lobby);
+    this.#service = service;
     this.observer = service;
     this.#log = log;
     this.#server = new ControlServer(binding, log, (request, reply) => service.handle(request, reply));
@@ -39,6 +44,11 @@ export class Control {
       if (paths.control !== null || code === 'EADDRINUSE') throw failure;
       this.#log.warn({ event: 'control-failed', path, code }, `${failure.message}; going on without`);
     }
+  }
+
+  /** Until then every request is answered by an error. */
+  attach(manager: Controllable): void {
+    this.#service.attach(manager);
   }
 
   /** Goes on with the socket of the manager that this process was before. */

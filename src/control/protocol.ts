@@ -29,7 +29,9 @@ export type Question =
   /** answered at once; the connection ends with the manager */
   | { readonly do: 'stop'; readonly graceful: boolean }
   | { readonly do: 'scale'; readonly workers: number }
-  | { readonly do: 'reopenLogs' };
+  | { readonly do: 'reopenLogs' }
+  /** a worker whose manager was killed: the answer `{"join":true}` comes with a descriptor, its channel (src/manager/lobby.ts) */
+  | { readonly do: 'rejoin'; readonly slot: number; readonly workerId: number; readonly generation: number };
 
 export type Request = Question & {
   /** of the client's choosing, repeated in the answer */
@@ -43,6 +45,7 @@ export interface Results {
   /** as many as are wanted now */
   scale: { readonly workers: number };
   reopenLogs: Record<string, never>;
+  rejoin: { readonly join: boolean };
 }
 
 export type ControlErrorCode =
@@ -130,6 +133,11 @@ function parseQuestion(value: Record<string, unknown>): Question | null {
     case 'scale': {
       const { workers } = value;
       return isCount(workers) && workers >= 1 && workers <= MAX_SCALE ? { do: 'scale', workers } : null;
+    }
+    case 'rejoin': {
+      const { slot, workerId, generation } = value;
+      const isWhole = isCount(slot) && isCount(workerId) && isCount(generation);
+      return isWhole ? { do: 'rejoin', slot, workerId, generation } : null;
     }
     default:
       return null;

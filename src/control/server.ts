@@ -28,12 +28,16 @@ const MAX_PENDING = 8;
 /** For a client to come out with a whole request, or to read an answer. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const NEWLINE = 0x0a;
+/** Beyond the standard ones. */
+const FIRST_FREE_FD = 3;
 
 /** Where the answer to a request goes. All are harmless once the client has gone. */
 export interface Reply {
   progress(text: string): void;
   succeed(result: unknown): void;
   fail(code: ControlErrorCode, message: string): void;
+  /** In the place of an answer: the connection itself, as a descriptor that the caller closes; null where there is none any more. */
+  detach(): number | null;
 }
 
 export type Handler = (request: Request, reply: Reply) => void;
@@ -86,7 +90,7 @@ export class ControlServer {
       socket.destroy();
       return;
     }
-    const client = new Client(socket, this.#handle);
+    const client = new Client(socket, this.#handle, this.#binding);
     this.#clients.add(client);
     socket.once('close', () => this.#clients.delete(client));
   }
@@ -109,6 +113,7 @@ export class ControlServer {
 }
 
 class Client {
+  readonly #binding: Binding | null;
   readonly #socket: Socket;
   readonly #handle: Handler;
   readonly #requests = new RateLimit(REQUESTS.burst, REQUESTS.perSecond);
@@ -119,7 +124,8 @@ class Client {
   #ended = false;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(socket: Socket, handle: Handler) {
+  constructor(socket: Socket, handle: Handler, binding: Binding | null) {
+    this.#binding = binding;
     this.#socket = socket;
     this.#handle = handle;
     socket.on('data', (chunk) => this.#onData(chunk));
@@ -184,7 +190,16 @@ class Client {
       },
       succeed: (result) => answer({ v: 1, id, ok: true, result }),
       fail: (code, message) => answer({ v: 1, id, ok: false, error: { code, message } }),
+      detach: () => this.#detach(),
     };
+  }
+
+  #detach(): number | null {
+    const { fd } = (this.#socket as unknown as { _handle: { fd: number } | null })._handle ?? { fd: -1 };
+    const kept = fd < 0 ? fd : (this.#binding?.dup(fd, FIRST_FREE_FD) ?? -1);
+    this.#ended = true;
+    this.#socket.destroy();
+    return kept < 0 ? null : kept;
   }
 
   /** The last word to this client. */

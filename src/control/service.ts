@@ -2,6 +2,7 @@
 import type { Command, LogEntry } from '../core/command';
 import type { ControlRequest, Event } from '../core/event';
 import type { State } from '../core/state';
+import type { Lobby } from '../manager/lobby';
 import type { ManagerObserver } from '../manager/manager';
 import { messageOf } from '../manager/messages';
 import type { Request, Status } from './protocol';
@@ -13,8 +14,12 @@ export interface Controllable {
   post(event: Event): void;
 }
 
+/** The part of the lobby that is needed here. */
+export type Door = Pick<Lobby, 'enter'>;
+
 export class ControlService implements ManagerObserver {
-  readonly #manager: () => Controllable;
+  #manager: Controllable | null = null;
+  readonly #lobby: Door | null;
   readonly #status: (state: State) => Status;
   /** asked for, and no generation begun since */
   #asked: Reply[] = [];
@@ -23,14 +28,21 @@ export class ControlService implements ManagerObserver {
   /** done when the loop has taken up what was posted */
   #afterTurn: ((state: State) => void)[] = [];
 
-  /** `manager`: called for each request, since the observer is there before the manager is. */
-  constructor(manager: () => Controllable, status: (state: State) => Status) {
-    this.#manager = manager;
+  /** `lobby`: where workers of a killed manager come in. */
+  constructor(status: (state: State) => Status, lobby: Door | null) {
     this.#status = status;
+    this.#lobby = lobby;
+  }
+
+  /** From now on that manager is asked. */
+  attach(manager: Controllable): void {
+    this.#manager = manager;
   }
 
   handle(request: Request, reply: Reply): void {
-    const { state } = this.#manager();
+    if (request.do === 'rejoin') return this.#enter(request, reply);
+    if (this.#manager === null) return reply.fail('BUSY', 'the manager is starting');
+    const { state } = this.#manager;
     const stopping = state.phase !== 'running';
     if (stopping && (request.do === 'reload' || request.do === 'scale')) {
       reply.fail('STOPPING', 'the service stops');
@@ -54,8 +66,14 @@ export class ControlService implements ManagerObserver {
     }
   }
 
+  #enter(claim: Extract<Request, { do: 'rejoin' }>, reply: Reply): void {
+    if (this.#lobby === null) return reply.succeed({ join: false });
+    const connection = reply.detach();
+    if (connection !== null) this.#lobby.enter(connection, claim);
+  }
+
   #post(request: ControlRequest): void {
-    this.#manager().post({ type: 'control', request });
+    this.#manager?.post({ type: 'control', request });
   }
 
   #later(answer: (state: State) => void): void {

@@ -38,8 +38,12 @@ export function signalName(number: number): Signal | null {
   return names.get(number) ?? null;
 }
 
+/** The wait status of a process that somebody else reaped. */
+export const UNKNOWN_STATUS = -1;
+
 /** What a raw wait status says, as WIFEXITED and WTERMSIG of wait(2) do. */
 export function decodeStatus(status: number): { exitCode: number | null; signal: Signal | null } {
+  if (status === UNKNOWN_STATUS) return { exitCode: null, signal: null };
   const signal = status & 0x7f;
   return signal === 0
     ? { exitCode: (status >> 8) & 0xff, signal: null }

@@ -1,6 +1,7 @@
 /** The engine over the addon: children by clone and pidfd, messages over SOCK_SEQPACKET, one epoll instance for all. */
 import { MAX_MESSAGE_BYTES } from '../worker/protocol';
-import type { Binding, NativePoller } from './binding';
+import type { Binding, NativePoller, Rusage } from './binding';
+import { nowMs } from './clock';
 import type {
   Capabilities,
   Engine,
@@ -14,12 +15,15 @@ import type {
   SpawnSpec,
   WorkerHandle,
 } from './engine';
-import { decodeStatus, errnoCode, errnoNumber, signalNumber } from './errno';
+import { decodeStatus, errnoCode, errnoNumber, signalNumber, UNKNOWN_STATUS } from './errno';
 import { EventQueue } from './events';
 import { type ForkserverHandover, Forkservers } from './forkservers';
 
 /** Descriptor number of the channel in a worker comes after its listeners. */
 const FIRST_INHERITED_FD = 3;
+/** For the reaper of a worker that is not ours; one that never reaps tells nothing. */
+const STATUS_WAIT_MS = 1000;
+const STATUS_PAUSE_MS = 20;
 /** Packets taken from one worker before the others have their turn. */
 const MAX_PACKETS_A_TURN = 64;
 
@@ -29,6 +33,8 @@ export interface Child extends WorkerHandle {
   pidfd: number;
   /** −1: none, or closed by the worker */
   channel: number;
+  /** of a manager that was killed: somebody else reaps it */
+  readonly isForeign?: boolean;
 }
 
 /** What is left of an engine when its process replaces itself: plain data, and descriptors that are kept open. */
@@ -132,6 +138,11 @@ export class NativeEngine implements Engine {
     return this.#watch(workerId, pid, pidfd, channel);
   }
 
+  /** Watches a worker that is no child of this process: of its end the pidfd tells, of the status perhaps the kernel. */
+  adoptForeign(workerId: number, pid: number, pidfd: number, channel: number): WorkerHandle {
+    return this.#watch(workerId, pid, pidfd, channel, true);
+  }
+
   /** Everything that an engine in a successor of this process needs to go on; changes nothing here. */
   handOver(): EngineHandover {
     return {
@@ -144,17 +155,18 @@ export class NativeEngine implements Engine {
   /** Goes on from where an engine was that ran in this process before an execve(2). */
   takeOver({ children, events, forkservers }: EngineHandover): void {
     this.#forkservers.takeOver(forkservers);
-    for (const { workerId, pid, pidfd, channel } of children) {
+    for (const { workerId, pid, pidfd, channel, isForeign } of children) {
       for (const fd of [pidfd, channel]) if (fd >= 0) this.#binding.setCloexec(fd);
-      this.adopt(workerId, pid, pidfd, channel);
+      if (isForeign) this.adoptForeign(workerId, pid, pidfd, channel);
+      else this.adopt(workerId, pid, pidfd, channel);
     }
     for (const event of events) this.#queue.push(event);
     // A SIGCHLD that came meanwhile told nobody. In a later turn, since what it collects is lost if this take-over fails.
     setImmediate(this.#onSigchld);
   }
 
-  #watch(workerId: number, pid: number, pidfd: number, channel: number): Child {
-    const child: Child = { workerId, pid, pidfd, channel };
+  #watch(workerId: number, pid: number, pidfd: number, channel: number, isForeign = false): Child {
+    const child: Child = { workerId, pid, pidfd, channel, isForeign };
     this.#children.set(workerId, child);
     this.#byPid.set(pid, child);
     if (pidfd >= 0) this.#poller.add(pidfd, workerId * 4);
@@ -235,23 +247,40 @@ export class NativeEngine implements Engine {
       if (this.#forkservers.onReadable(id)) continue;
       const child = this.#children.get(Math.floor(id / 4));
       if (child === undefined) continue;
-      if (id % 4 === 0) this.#reap(child);
+      if (id % 4 === 0) this.#onEnd(child);
       else this.#receive(child, MAX_PACKETS_A_TURN);
     }
+  }
+
+  #onEnd(child: Child): void {
+    if (child.isForeign) this.#seekStatus(child, nowMs() + STATUS_WAIT_MS);
+    else this.#reap(child);
+  }
+
+  /** The status of a process of somebody else's is known when that one has reaped it. */
+  #seekStatus(child: Child, untilMs: number): void {
+    if (this.#children.get(child.workerId) !== child) return;
+    this.#poller.remove(child.pidfd);
+    const status = this.#binding.pidfdExitStatus(child.pidfd);
+    if (status === errnoNumber('EAGAIN') && nowMs() < untilMs) {
+      setTimeout(() => this.#seekStatus(child, untilMs), STATUS_PAUSE_MS);
+    } else this.#ended(child, status < 0 ? UNKNOWN_STATUS : status, null);
   }
 
   #reap(child: Child): void {
     const result = this.#binding.waitpid(child.pid, child.pidfd, true);
     if (result === null) return;
+    const known = typeof result === 'object';
+    // No such child: somebody else in this process collected it, and the status went with it.
+    this.#ended(child, known ? result.status : 0xff00, known ? result.rusage : null);
+  }
+
+  #ended(child: Child, status: number, rusage: Rusage | null): void {
     // What it said last comes before its end.
     this.#receive(child, Number.POSITIVE_INFINITY);
     this.#release(child);
     this.#children.delete(child.workerId);
     this.#byPid.delete(child.pid);
-    const known = typeof result === 'object';
-    // No such child: somebody else in this process collected it, and the status went with it.
-    const status = known ? result.status : 0xff00;
-    const rusage = known ? result.rusage : null;
     const { workerId, pid } = child;
     this.#queue.push({ type: 'exited', workerId, pid, status, ...decodeStatus(status), rusage });
   }

@@ -119,7 +119,10 @@ export function adapted(handover: Handover, files: WorkerFiles): Handover {
       ...launch.preload,
       preload: { instead: files.hook, file: files.forkserver },
     };
-    return [generation, { bind, policy: withDefaults(policy), launch: { ...launch, args, preload } }] as const;
+    return [
+      generation,
+      { bind, policy: withDefaults(policy), launch: { ...launch, args, preload } },
+    ] as const;
   });
   return { ...handover, options: { ...defaults(), ...options }, manager: { ...manager, state, plans } };
 }

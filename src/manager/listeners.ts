@@ -140,6 +140,41 @@ export class Listeners {
     return key;
   }
 
+  /**
+   * A socket of a manager that was killed, from a worker that has it. reusePort: it is that slot's own. false: there is
+   * one in its place already.
+   */
+  receive(
+    facts: Omit<BootListener, 'fd'> & { readonly reusePort: boolean },
+    socket: EngineListener,
+    slot: number,
+  ): boolean {
+    const { key, kind, address, port, fromBind, reusePort } = facts;
+    const perSlot = reusePort && kind !== 'unix';
+    const place = perSlot ? slot : SHARED;
+    const standing = this.#byKey.get(key);
+    if (standing?.sockets.has(place) || (standing && standing.perSlot !== perSlot)) return false;
+    if (standing) standing.sockets.set(place, socket);
+    else {
+      const file = kind === 'unix' ? lstatSync(address, { throwIfNoEntry: false }) : undefined;
+      this.#byKey.set(key, {
+        key,
+        kind,
+        address,
+        port,
+        fromBind,
+        perSlot,
+        backlog: this.#backlog ?? DEFAULT_BACKLOG,
+        ipv6Only: false,
+        boundPort: socket.port,
+        boundAddress: socket.address,
+        sockets: new Map([[place, socket]]),
+        file: file ? { dev: file.dev, ino: file.ino } : null,
+      });
+    }
+    return true;
+  }
+
   handOver(): ListenersHandover {
     return {
       listeners: this.all().map((listener) => ({ ...listener, sockets: [...listener.sockets] })),

@@ -262,7 +262,8 @@ export class Manager {
     const { workerId, generation, slot } = place;
     // Where every spawn is a generation of its own, there is one plan for all.
     const plan = this.#plans.get(generation) ?? this.#deps.service;
-    const spec = this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine, this.#log.fd);
+    const spec =
+      this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine, this.#log.fd);
     const result = this.#engine.spawn(spec);
     if ('handle' in result) {
       this.#onSpawned(workerId, result.handle, generation, slot);

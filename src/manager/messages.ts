@@ -1,7 +1,7 @@
 /** Log entries of the core in words. */
 import type { LogEntry } from '../core/command';
 import type { LeaveReason } from '../core/state';
-import { decodeStatus, errnoText } from '../engine/errno';
+import { decodeStatus, errnoText, UNKNOWN_STATUS } from '../engine/errno';
 
 const reasons: Readonly<Record<LeaveReason, string>> = {
   stop: 'the service stops',
@@ -16,6 +16,7 @@ const reasons: Readonly<Record<LeaveReason, string>> = {
 
 /** `exited with code 1`, `was killed by SIGKILL`. */
 export function describeStatus(status: number): string {
+  if (status === UNKNOWN_STATUS) return 'ended, nobody knows how,';
   const { exitCode, signal } = decodeStatus(status);
   if (signal !== null) return `was killed by ${signal}${(status & 0x80) !== 0 ? ' and dumped core' : ''}`;
   return exitCode === null ? `was killed by signal ${status & 0x7f}` : `exited with code ${exitCode}`;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { version } from '../cli/version';
 import { Control } from '../control/control';
 import type { StartReport } from '../control/start-report';
+import type { StatusFacts } from '../control/status';
 import { type Policy, type SignalAction, type SignalTable, signalPresets } from '../core/policy';
 import type { State } from '../core/state';
 import { loadBinding } from '../engine/binding';
@@ -20,6 +21,8 @@ import { readEnvDir } from './env-dir';
 import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
+import { keepOf, KeptWorkers, keptWorkers, welcome } from './keep';
+import { Lobby } from './lobby';
 import { createLog, type Log } from './log';
 import { Manager, type ManagerHandover } from './manager';
 import { describeStatus } from './messages';
@@ -70,15 +73,21 @@ async function manage(options: RunOptions, report: StartReport | null): Promise<
   const log = openLog(options);
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
-  const parts: Parts = { engine, log, listeners, pidFile: null, protocols: new Map(), report };
+  const protocols = new Map<string, string>();
+  const expected = keptWorkers(options);
+  const { control, lobby } = makeControl({ engine, log, listeners, protocols }, expected.length > 0);
+  const parts: Parts = { engine, log, listeners, control, pidFile: null, protocols, report };
   let finish = (): void => close(parts);
   try {
     if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
+    if (lobby !== null) await control.open(options);
+    const guests = lobby === null ? [] : await lobby.gather(expected);
     const plan = planOf(options, await openBinds(engine, listeners, options.bind));
     if (options.engineReason !== null) log.warn({}, `using the js engine: ${options.engineReason}`);
-    const service = makeService(options, plan, parts);
+    const former = engine instanceof NativeEngine ? welcome(guests, engine, plan, log) : null;
+    const service = makeService(options, plan, parts, former && { former });
     finish = service.finish;
-    await service.control.open(options);
+    if (lobby === null) await control.open(options);
     // From its first turn on it listens to signals: whoever reads the pid may send one.
     const ended = service.manager.run();
     if (parts.pidFile !== null) await writePid(parts.pidFile, service.manager, ended);
@@ -126,9 +135,10 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const protocols = new Map(handover.protocols);
-  const parts = { engine, log, listeners, pidFile, protocols, report: null };
+  const { control } = makeControl({ engine, log, listeners, protocols }, false);
+  const parts = { engine, log, listeners, control, pidFile, protocols, report: null };
   const service = makeService(options, plan, parts, { former, script: handover.former.script });
-  if (handover.control) service.control.resume(handover.control);
+  if (handover.control) control.resume(handover.control);
   return { log, manager: service.manager, finish: service.finish };
 }
 
@@ -137,10 +147,29 @@ function openLog(options: RunOptions): Log {
   return createLog({ format, level, destination: logFile ?? 2 });
 }
 
+/** `expectsWorkers`: some serve without a manager, and come in there. */
+function makeControl(
+  parts: Pick<Parts, 'engine' | 'log' | 'listeners' | 'protocols'>,
+  expectsWorkers: boolean,
+): { control: Control; lobby: Lobby | null } {
+  const { engine, log, listeners } = parts;
+  const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
+  const startedAtMs = nowMs() - (processAgeMs('self') ?? process.uptime() * 1000);
+  const lobby = binding && expectsWorkers ? new Lobby(binding, listeners) : null;
+  const facts = (): StatusFacts => ({
+    version: version(),
+    engine: engine.name,
+    startedAtMs,
+    addresses: addressesOf(parts),
+  });
+  return { control: new Control(binding, log, facts, lobby), lobby };
+}
+
 interface Parts {
   engine: Engine;
   log: Log;
   listeners: Listeners;
+  control: Control;
   pidFile: PidFile | null;
   /** listener's key → what is spoken there */
   protocols: Map<string, string>;
@@ -148,27 +177,27 @@ interface Parts {
   report: StartReport | null;
 }
 
-/** A manager, what is around it, and the end of all. */
+/** A manager with what is around it, and the end of all. */
 interface Composed {
   readonly manager: Manager;
-  readonly control: Control;
   finish(): void;
 }
 
-function close({ engine, listeners, pidFile }: Parts): void {
+function close({ engine, listeners, control, pidFile }: Parts): void {
+  control.close();
   listeners.close();
   engine.close();
   pidFile?.release();
 }
 
-/** `resumed`: what the manager goes on from, and the script that this process was started as. */
+/** `resumed`: what the manager goes on from, and the script that this process was started as where that is another. */
 function makeService(
   options: RunOptions,
   plan: GenerationPlan,
   parts: Parts,
-  resumed?: { former: ManagerHandover; script: string },
+  resumed: { former: ManagerHandover; script?: string } | null,
 ): Composed {
-  const { engine, log, listeners, protocols, report } = parts;
+  const { engine, log, listeners, control, protocols, report } = parts;
   const service: Service = {
     ...plan,
     reusePort: options.reusePort,
@@ -178,15 +207,9 @@ function makeService(
   };
   if (engine instanceof NativeEngine) engine.onPreload = (event) => logPreload(log, event);
   const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
-  const startedAtMs = nowMs() - (processAgeMs('self') ?? process.uptime() * 1000);
-  const control = new Control(
-    binding,
-    log,
-    () => manager,
-    () => ({ version: version(), engine: engine.name, startedAtMs, addresses: addressesOf(parts) }),
-  );
   const notifier = Notifier.fromEnvironment(binding, log);
   const link = notifier && new ServiceManagerLink(notifier, (event) => manager.post(event));
+  const keep = KeptWorkers.of(options, log);
   const manager: Manager = new Manager({
     engine,
     log,
@@ -195,42 +218,42 @@ function makeService(
     ...(resumed && { former: resumed.former }),
     ...(engine instanceof NativeEngine && { upgrade: () => upgrade?.begin() }),
     reopenLogs: () => reopenLog(log),
-    observer: observers(control.observer, ...(report ? [report] : []), ...(link ? [link] : []), {
-      engineEvent(event) {
-        if (event.type !== 'message') return;
-        const message = event.message as { type?: unknown; key?: unknown; protocol?: unknown };
-        if (message?.type === 'listening') protocols.set(String(message.key), String(message.protocol));
+    observer: observers(
+      control.observer,
+      ...(report ? [report] : []),
+      ...(link ? [link] : []),
+      ...(keep ? [keep] : []),
+      {
+        engineEvent(event) {
+          if (event.type !== 'message') return;
+          const message = event.message as { type?: unknown; key?: unknown; protocol?: unknown };
+          if (message?.type === 'listening') protocols.set(String(message.key), String(message.protocol));
+        },
+        command(command, state) {
+          if (command.type === 'started') announce(parts, state);
+          if (command.type === 'exit') upgrade?.close();
+        },
       },
-      command(command, state) {
-        if (command.type === 'started') announce(parts, state);
-        if (command.type === 'exit') upgrade?.close();
-      },
-    }),
+    ),
   });
   const upgrade =
-    engine instanceof NativeEngine
-      ? makeUpgrade(options, parts, engine, { manager, control, script: resumed?.script })
-      : null;
+    engine instanceof NativeEngine ? makeUpgrade(options, parts, engine, manager, resumed?.script) : null;
+  control.attach(manager);
   const finish = (): void => {
-    control.close();
     link?.close();
+    keep?.close();
     close(parts);
   };
-  return { manager, control, finish };
-}
-
-interface UpgradeParts {
-  readonly manager: Manager;
-  readonly control: Control;
-  readonly script: string | undefined;
+  return { manager, finish };
 }
 
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */
 function makeUpgrade(
   options: RunOptions,
-  { log, listeners, pidFile, protocols }: Parts,
+  { log, listeners, control, pidFile, protocols }: Parts,
   engine: NativeEngine,
-  { manager, control, script = process.argv[1] }: UpgradeParts,
+  manager: Manager,
+  script = process.argv[1],
 ): Upgrade | null {
   const { binding } = loadBinding();
   if (binding === null || script === undefined) return null;
@@ -258,7 +281,7 @@ function makeUpgrade(
   return new Upgrade({ binding, log, manager, program, collect });
 }
 
-function addressesOf({ listeners, protocols }: Parts): string[] {
+function addressesOf({ listeners, protocols }: Pick<Parts, 'listeners' | 'protocols'>): string[] {
   return listeners
     .all()
     .map((listener) =>
@@ -331,12 +354,18 @@ function launchOf(options: RunOptions): Launch {
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
   for (const name of PARENTS_VARIABLES) delete env[name];
   if (envDir !== null) Object.assign(env, readEnvDir(envDir));
+  const keep = keepOf(options);
   return {
     file: process.execPath,
     args: [process.execPath, ...nodeArgs, '--require', HOOK, entry, ...args],
     cwd,
     env,
-    hook: { ready: options.ready, backlog: options.backlog, lingerMs: options.keepaliveLingerMs },
+    hook: {
+      ready: options.ready,
+      backlog: options.backlog,
+      lingerMs: options.keepaliveLingerMs,
+      ...(keep && { keep }),
+    },
     preload: preloadOf(options),
     credentials,
     umask,

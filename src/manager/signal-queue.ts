@@ -54,7 +54,7 @@ export class SignalQueue {
 }
 
 /** tty(4): /dev/tty opens only while the process has a controlling terminal. */
-function hasTerminal(): boolean {
+export function hasTerminal(): boolean {
   try {
     closeSync(openSync('/dev/tty', 'r'));
     return true;

@@ -71,6 +71,14 @@ export class Checks {
     if (this.#given('rolloutBatch') && merged.rollout !== 'rolling') {
       this.#conflict(`${this.where('rolloutBatch')} has no effect without --rollout rolling`);
     }
+    if (merged.onManagerDeath === 'keep') {
+      const where = `${this.where('onManagerDeath')} keep`;
+      if (merged.control === null && merged.pidFile === null)
+        this.#conflict(`${where} needs --control or --pid-file, where the workers find a new manager`);
+      // The control socket is for its own user alone.
+      if (merged.user !== null || merged.group !== null)
+        this.#conflict(`${where} is for workers of the manager's own user, not with --user or --group`);
+    }
     if (merged.maxRequestsJitter > 0 && merged.maxRequests === 0) {
       this.#conflict(`${this.where('maxRequestsJitter')} has no effect without --max-requests`);
     }
@@ -167,6 +175,14 @@ export class Checks {
           reason: engineReason,
         });
       }
+    }
+    if (!can.peerCredentials && merged.onManagerDeath === 'keep') {
+      const where = `${this.where('onManagerDeath')} keep`;
+      throw preforkError('ERR_PREFORK_CAPABILITY', {
+        where,
+        capability: 'peerCredentials',
+        reason: engineReason,
+      });
     }
     if (!can.udp && bind.some((address) => address.kind === 'udp')) {
       const where = `${this.where('bind')} with udp:`;

@@ -7,7 +7,7 @@ import type { Binding, NativePoller } from '../engine/binding';
 import type { Listener } from './listenerTable';
 import { MAX_MESSAGE_BYTES, type RejoinMessage, type WorkerBoot } from './protocol';
 
-/** Between two looks, and as much again by chance: a new manager waits a second for its predecessor's workers. */
+/** Between two looks, and as much again by chance. */
 const LOOK_MS = 150;
 const RETRY_MS = 10;
 const EAGAIN = -11;
