@@ -11,8 +11,8 @@ export function reconcile(d: Draft): void {
     giveUpUnspawnable(d);
     beginQueued(d);
     autoRestart(d);
-    fill(d);
     drainSurplus(d);
+    fill(d);
     passSignalOn(d);
     sayStarted(d);
   }
@@ -33,11 +33,9 @@ function fill(d: Draft): void {
   const { rollout } = d.s;
   const candidates = rollout === null ? [] : activeBySlot(d, rollout.generation);
   // A new generation first: what replaces the old must not wait for a respawn of the old.
-  if (rollout?.policy?.rollout === 'surge') {
-    if (d.now < rollout.notBeforeMs) d.later(rollout.notBeforeMs);
-    else
-      for (let slot = 0; slot < slotsOf(d, rollout.policy); slot++)
-        ensure(d, slot, rollout.generation, candidates);
+  if (rollout?.policy?.rollout === 'surge' && d.now >= rollout.notBeforeMs) {
+    const slots = slotsOf(d, rollout.policy);
+    for (let slot = 0; slot < slots; slot++) ensure(d, slot, rollout.generation, candidates);
   }
   // Where every spawn is a generation of its own, the new one takes the place of an old one that ends meanwhile.
   if (rollout !== null && d.s.policy.generationPerSpawn) return;

@@ -77,6 +77,10 @@ export function failRollout(d: Draft, rollout: Rollout, reason: string, spawnedA
 export function progressRollout(d: Draft): void {
   const { rollout } = d.s;
   if (rollout?.policy == null) return;
+  if (d.now < rollout.notBeforeMs) {
+    d.later(rollout.notBeforeMs);
+    return;
+  }
   const { generation, policy } = rollout;
   const slots = slotsOf(d, policy);
   const ready = new Set<number>();

@@ -16,8 +16,8 @@ export class Timing {
   /** ready workers that hang, or asked to be replaced */
   readonly mustLeave = new Set<number>();
   readonly #books = new Map<number, Book>();
-  /** by slot: failures in a row before ready, and no spawn before */
-  readonly #slots = new Map<number, { failures: number; notBeforeMs: number }>();
+  /** by slot: failures in a row before ready, and between what times the next spawn is due */
+  readonly #slots = new Map<number, { failures: number; notBeforeMs: number; notAfterMs: number }>();
 
   /** Notes a step; what is wrong with it. */
   check(
@@ -36,14 +36,14 @@ export class Timing {
       const was = before.workers[at]?.id === w.id ? before.workers[at] : undefined;
       if (was !== undefined && was.phase !== w.phase) {
         wrong ??= this.#change(before, was, w, after, nowMs) ?? untold(w, commands);
-      }
+      } else if (was !== undefined && was !== w) wrong ??= altered(was, w);
       const waits = w.phase === 'starting' && w.generation === after.generation && after.phase === 'running';
       if (waits && this.#lacking(w, after.policy, nowMs) === null)
         wrong ??= 'a worker lacks nothing and is not ready';
     }
     for (const command of commands)
       if (command.type === 'spawn') wrong ??= this.#spawn(command, after, nowMs);
-    return wrong;
+    return wrong ?? this.#unfilled(after, nowMs);
   }
 
   #note(before: State, event: Event, nowMs: number): void {
@@ -98,18 +98,45 @@ export class Timing {
       );
       return failed ? null : 'a generation went on that lost a worker before its commit';
     }
-    if (byItself && w.readyAtMs === null && after.phase === 'running')
-      this.#failed(w.slot, before.policy, nowMs);
+    if (byItself && w.readyAtMs === null && after.phase === 'running') this.#failed(w, before.policy, nowMs);
     return null;
   }
 
-  #failed(slot: number, { backoffBaseMs, backoffMaxMs }: Policy, nowMs: number): void {
-    const failures = (this.#slots.get(slot)?.failures ?? 0) + 1;
+  /** The start interval, at least, lies between two attempts where there is no backoff. */
+  #failed(w: WorkerState, policy: Policy, nowMs: number): void {
+    const { backoffBaseMs, backoffMaxMs, startIntervalMs } = policy;
+    const failures = (this.#slots.get(w.slot)?.failures ?? 0) + 1;
     const fullMs = Math.min(backoffBaseMs * 2 ** (failures - 1), backoffMaxMs);
-    this.#slots.set(slot, { failures, notBeforeMs: nowMs + fullMs / 2 });
+    const backoff = { failures, notBeforeMs: nowMs + fullMs / 2, notAfterMs: nowMs + fullMs };
+    if (backoffBaseMs === 0) {
+      backoff.notBeforeMs = Math.max(nowMs, w.spawnedAtMs + startIntervalMs);
+      backoff.notAfterMs = backoff.notBeforeMs;
+    }
+    this.#slots.set(w.slot, backoff);
+  }
+
+  /** A slot is empty only for the rate of spawns, or in backoff. */
+  #unfilled(after: State, nowMs: number): string | null {
+    if (after.phase !== 'running' || after.tokens < 1) return null;
+    const { rollout, policy } = after;
+    const candidates =
+      rollout?.policy == null || nowMs < rollout.notBeforeMs ? 0 : slotsOf(after, rollout.policy);
+    const rolling = rollout?.policy?.rollout === 'rolling' ? Math.min(rollout.window, candidates) : 0;
+    const serving = rollout !== null && policy.generationPerSpawn ? 0 : after.desired;
+    const active = new Set(after.workers.filter(isActive).map(place));
+    for (let slot = 0; slot < Math.max(serving, candidates); slot++) {
+      if (nowMs < (this.#slots.get(slot)?.notAfterMs ?? -Infinity)) continue;
+      const old =
+        slot >= rolling && slot < serving && !active.has(place({ slot, generation: after.generation }));
+      const ofNew = slot < (rollout?.policy?.rollout === 'rolling' ? rolling : candidates);
+      const young = ofNew && !active.has(place({ slot, generation: rollout?.generation ?? 0 }));
+      if (old || young) return 'an empty slot was not filled';
+    }
+    return null;
   }
 
   #change(before: State, was: WorkerState, w: WorkerState, after: State, nowMs: number): string | null {
+    if (ORDER.indexOf(w.phase) < ORDER.indexOf(was.phase)) return 'a worker went back to an earlier phase';
     if (w.phase === 'ready') return this.#ready(w, before, after, nowMs);
     if (w.phase === 'killed') {
       const inTime = after.stop?.immediate === true || this.#bookOf(w.id).killFromMs <= nowMs;
@@ -117,7 +144,7 @@ export class Timing {
     }
     if (w.phase === 'draining') {
       this.#bookOf(w.id).killFromMs = nowMs + Math.min(graceOf(before), graceOf(after));
-      if (w.leaving === 'ready-timeout') this.#failed(w.slot, before.policy, nowMs);
+      if (w.leaving === 'ready-timeout') this.#failed(w, before.policy, nowMs);
       const kept = w.leaving === 'rollout' && was.phase === 'ready' && w.retiring === null;
       if (kept && nowMs < after.committedAtMs + after.policy.killOldDelayMs)
         return 'an old worker was not kept';
@@ -165,12 +192,26 @@ export class Timing {
   ): string | null {
     if (nowMs < (this.#slots.get(slot)?.notBeforeMs ?? -Infinity))
       return 'a spawn before the backoff was over';
-    const place = (w: WorkerState): number => w.generation * 4096 + w.slot;
     const active = after.workers.filter(isActive);
     if (!active.some((w) => w.slot === slot && w.generation === generation && w.id !== workerId)) return null;
     const extra = active.length - new Set(active.map(place)).size;
     return extra <= Math.max(after.policy.spare, 1) ? null : 'more replacements than there is spare';
   }
+}
+
+const ORDER = ['starting', 'ready', 'draining', 'killed'];
+
+const place = (at: { generation: number; slot: number }): number => at.generation * 4096 + at.slot;
+
+const slotsOf = (state: State, { workers }: Policy): number =>
+  workers === state.policy.workers ? state.desired : workers;
+
+/** What a worker was told, and the time it has for it, stand. */
+function altered(was: WorkerState, w: WorkerState): string | null {
+  if (isActive(w)) return null;
+  return was.leaving === w.leaving && was.deadlineMs === w.deadlineMs
+    ? null
+    : 'a worker that leaves was given other terms';
 }
 
 const graceOf = (state: State): number => state.policy.gracefulTimeoutMs ?? Infinity;

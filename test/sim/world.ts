@@ -11,6 +11,7 @@ import type { StepResult } from '../../src/core/step';
 import type { EngineEvent, Signal, SpawnSpec, WorkerHandle } from '../../src/engine/engine';
 import type { WorkerMessage } from '../../src/worker/protocol';
 import { Agenda } from './agenda';
+import { Answers } from './answers';
 import { failure, SIM_FILE, SimEngine, type SpawnError } from './engine';
 import { type Fault, Tally } from './faults';
 import type { Process, Program } from './kernel';
@@ -86,6 +87,7 @@ export class World {
   #engine!: SimEngine;
   #ledger!: Ledger;
   #timing!: Timing;
+  #answers!: Answers;
   #inbox: Event[] = [];
   /** signals to the manager that it has not looked at; a second of a kind is lost, as in the kernel */
   #signals: Extract<Event, { type: 'signal' }>[] = [];
@@ -188,6 +190,7 @@ export class World {
     });
     this.state = core.initialState(policy, this.agenda.now, random.chance(0.1) ? 0 : random.int(1, 2 ** 31));
     this.#timing = new Timing();
+    this.#answers = new Answers();
     this.#ledger = new Ledger(this.state, this.agenda.now);
     this.#trace(() => `--- manager ${this.lives}: ${JSON.stringify(policy)}`);
   }
@@ -233,7 +236,8 @@ export class World {
     const wrong =
       found ??
       this.#ledger.check(before, event, after, commands, nowMs) ??
-      this.#timing.check(before, event, after, commands, nowMs);
+      this.#timing.check(before, event, after, commands, nowMs) ??
+      this.#answers.check(event, { before, after, commands, nowMs });
     if (wrong != null) throw new Violation(wrong);
     this.#countSteps(nowMs);
     for (const command of commands) this.#execute(command);

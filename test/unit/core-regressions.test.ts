@@ -68,6 +68,8 @@ describe('a worker that asks to leave', () => {
     d.step({ type: 'retire', workerId: 1, reason: 'max-requests' });
     expect(d.phase(1)).toBe('draining');
     expect(d.phase(2)).toBe('ready');
+    // Its slot is filled in the same step, not at the next event.
+    expect(d.spawns).toEqual([3]);
   });
 
   test('leaves once it is replaced, also before its generation is committed', () => {
@@ -242,6 +244,14 @@ describe('a failed generation', () => {
     const d = new Drive({ retryRollout: true, startIntervalMs: 1000 }).up(1).signal('SIGHUP');
     d.loaded({ readyTimeoutMs: 10, retryRollout: false });
     d.step({ type: 'spawnFailed', workerId: 2, code: 'ENOENT', step: 'execve', transient: false }).pass(1000);
+    expect(d.spawns).toEqual([3]);
+  });
+
+  test('is tried again after the start interval, batch by batch too', () => {
+    const d = new Drive({ retryRollout: true, startIntervalMs: 1000 }).up(1).signal('SIGHUP');
+    d.loaded({ rollout: 'rolling' }).spawned(2).pass(300).exited(2, 256);
+    expect(d.spawns).toEqual([]);
+    d.pass(700);
     expect(d.spawns).toEqual([3]);
   });
 
