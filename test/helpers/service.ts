@@ -38,6 +38,8 @@ export interface StartOptions {
   cli?: string;
   /** goes before the command: ['setpriv', …] */
   wrap?: readonly string[];
+  /** descriptors that it finds at 3, 4, … */
+  inherit?: readonly number[];
 }
 
 type Waiter = {
@@ -81,7 +83,7 @@ export class Service {
     const child = spawn(line[0]!, line.slice(1), {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env, [name]: value },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.inherit ?? [])],
     });
     return new Service(child, marker);
   }
