@@ -4,20 +4,14 @@ import { openSync, readFileSync } from 'node:fs';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Binding,
-  loadBinding,
-  type NativePoller,
-  type NativeWaitResult,
-} from '../../src/engine/binding';
+import type { Binding, NativePoller, NativeWaitResult } from '../../src/engine/binding';
 import type { ForkCommand, ForkserverBoot, ForkserverMessage } from '../../src/preload/protocol';
 import type { WorkerBoot, WorkerMessage } from '../../src/worker/protocol';
+import { root } from './root';
 
-const { binding: loaded, reason } = loadBinding();
-if (loaded === null) throw new Error(`the addon is needed for this suite: ${reason}`);
-const binding: Binding = loaded;
+const binding = (require('node-gyp-build') as (directory: string) => Binding)(root);
 
-const PRELOAD = join(__dirname, '..', '..', 'dist', 'preload', 'forkserver.js');
+const PRELOAD = join(root, 'dist', 'preload', 'forkserver.js');
 const MAX_BYTES = 131_072;
 const LISTENER_FD = 3;
 const CHANNEL_FD = 4;
