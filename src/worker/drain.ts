@@ -26,6 +26,7 @@ export interface DrainDependencies {
   /** idle connections; null: the server's keepAliveTimeout */
   readonly lingerMs: number | null;
   stopAccepting(server: Server): void;
+  /** once, at the start of a drain of any kind */
   onBegin(): void;
 }
 
@@ -38,6 +39,7 @@ export class Drain {
   readonly #known = new WeakSet<object>();
   #stopping = false;
   #begun = false;
+  #announced = false;
   #poolStops = false;
   #patched = false;
   #timer: NodeJS.Timeout | undefined;
@@ -88,6 +90,7 @@ export class Drain {
   serverCloses(server: Server): void {
     this.#open.delete(server);
     if (!this.#stopping) return;
+    this.#announce();
     this.#draining.add(server);
     for (const connection of this.#deps.connections.of(server)) this.#beginConnection(connection);
     this.#timer ??= setInterval(() => setImmediate(() => this.#look()), LOOK_MS).unref();
@@ -114,7 +117,7 @@ export class Drain {
     this.#begun = true;
     this.#stopping = true;
     if (orphaned) setTimeout(() => process.exit(1), ORPHAN_MS);
-    this.#deps.onBegin();
+    this.#announce();
     if (this.#poolStops) await this.#emptyAcceptQueues();
     const drained = this.#drainAll();
     const failed = await this.#runCallbacks(reason, drained);
@@ -130,6 +133,11 @@ export class Drain {
       accepted = this.#deps.connections.accepted;
       await turn();
     }
+  }
+
+  #announce(): void {
+    if (!this.#announced) this.#deps.onBegin();
+    this.#announced = true;
   }
 
   async #drainAll(): Promise<void> {

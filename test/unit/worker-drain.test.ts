@@ -116,7 +116,7 @@ describe('HTTP/1', () => {
   });
 
   test('an idle connection is served once more; one that stays idle is ended after the linger time, not reset', async () => {
-    const worker = await serve({}, 300);
+    const worker = await serve({}, 1000);
     const [used, unused, fresh] = [await idleConnection(), await idleConnection(), await connect()];
     await stop(worker);
     used.get('/');
@@ -130,7 +130,7 @@ describe('HTTP/1', () => {
   });
 
   test('a fresh connection, and a request sent in halves, are served', async () => {
-    const worker = await serve({ tellAccepted: true }, 300);
+    const worker = await serve({ tellAccepted: true }, 1000);
     const unused = await idleConnection();
     const half = await connect();
     half.send('GET / HTTP/1.1\r\nHo');
@@ -238,7 +238,7 @@ describe('HTTP/1', () => {
   });
 
   test("a program's own SIGTERM handler: its close() drains in the same way, and calls back", async () => {
-    const worker = await serve({ ownHandler: true }, 300);
+    const worker = await serve({ ownHandler: true }, 1000);
     const [used, unused, busy] = [await idleConnection(), await idleConnection(), await connect()];
     busy.get('/hold');
     await worker.line(/held/);
@@ -257,7 +257,7 @@ describe('HTTP/1', () => {
     for (const connection of connections) connection.close();
     await worker.line(/closed/);
     expect(await worker.exited).toEqual(CLEAN);
-    expect(worker.all('draining')).toEqual([]);
+    expect(worker.all('draining')).toHaveLength(1);
   });
 
   test('without a stop close() is plain', async () => {
@@ -374,7 +374,7 @@ describe('HTTP/2', () => {
   test.each(['h2c', 'http2'] as const)(
     '%s: an idle session is served once more, or lingers out',
     async (protocol) => {
-      const worker = await serve({ protocol }, 300);
+      const worker = await serve({ protocol }, 1000);
       const [used, unused] = [await open(protocol), await open(protocol)];
       await Promise.all([request(used, '/'), request(unused, '/')]);
       const ids = goaways(unused);
@@ -390,7 +390,7 @@ describe('HTTP/2', () => {
   test.each(['h2c', 'http2'] as const)(
     "%s: a program's own handler closes, and the session drains",
     async (protocol) => {
-      const worker = await serve({ protocol, ownHandler: true }, 300);
+      const worker = await serve({ protocol, ownHandler: true }, 1000);
       const session = await open(protocol);
       const end = closed(session);
       const held = request(session, '/hold');
@@ -421,7 +421,7 @@ describe('the rest', () => {
   });
 
   test('when the pool stops, what waits in the accept queue is served', async () => {
-    const worker = await serve({}, 300);
+    const worker = await serve({}, 1000);
     worker.send({ type: 'poolStops' });
     worker.send({ type: 'user', data: 'echo' });
     await worker.message('user', ({ data }) => data === 'echo');

@@ -132,6 +132,17 @@ describe.each(ENGINES)('a worker of the %s engine', (engine) => {
     expect(worker.stdout).toContain('error the message is longer than 64 KiB');
   });
 
+  test('messages that the kernel does not take at once all arrive, in their order', async () => {
+    const worker = manager.spawn({
+      code: `
+        for (let i = 0; i < 3000; i++) process.send({ i, padding: 'x'.repeat(1000) });
+        console.error('last words'); process.on('exit', () => { process.exitCode = 5; });`,
+    });
+    expect(await worker.exited).toEqual({ code: 5, signal: null });
+    const numbers = worker.all('user').map(({ data }) => (data as { i: number }).i);
+    expect(numbers).toEqual(Array.from({ length: 3000 }, (_, i) => i));
+  });
+
   test('logs are reopened on request', async () => {
     const worker = manager.spawn({
       code: `
