@@ -117,45 +117,9 @@ describe('--dir', () => {
     },
     ['up gen=1 | pid=W1 | ports= | sockets= | cwd=DIR/inner | args=', 'manager in DIR'],
   );
-
-  sideBySide(
-    'that is not there makes every worker fail',
-    async (run) => {
-      run.start(['--interval=2', '--dir=missing']);
-      await run.log.next(/seems to have failed/);
-      await run.log.next(/^starting new worker/);
-      run.signal('SIGTERM');
-      await run.exit();
-      return [...new Set(run.log.all)]
-        .filter((line) => /^failed|^new worker W1|^starting new worker W2/.test(line))
-        .sort();
-    },
-    [
-      'failed to chdir:missing:No such file or directory',
-      'new worker W1 seems to have failed to start, exit status:512',
-      'starting new worker W2',
-    ],
-  );
 });
 
 describe('a program', () => {
-  sideBySide(
-    'that does not exist is tried again for ever',
-    async (run) => {
-      run.start(['--interval=2'], { program: ['./missing', 'argument'] });
-      await run.log.next(/seems to have failed/);
-      await run.log.next(/^starting new worker/);
-      run.signal('SIGTERM');
-      await run.exit();
-      return run.log.all.filter((line) => /^(starting|new worker)/.test(line)).slice(0, 3);
-    },
-    [
-      'starting new worker W1',
-      'new worker W1 seems to have failed to start, exit status:65280',
-      'starting new worker W2',
-    ],
-  );
-
   sideBySide(
     'without #! is run by the shell',
     async (run) => {
@@ -170,15 +134,6 @@ describe('a program', () => {
       return [started];
     },
     ['started with one two'],
-  );
-
-  sideBySide(
-    'is one word, whatever is in it',
-    async (run) => {
-      run.start(['--interval=2'], { program: ['echo hello'] });
-      return [await run.log.next(/^new worker/)];
-    },
-    ['new worker W1 seems to have failed to start, exit status:65280'],
   );
 });
 

@@ -121,61 +121,6 @@ describe('leaving', () => {
   );
 
   sideBySide(
-    'TERM while the first worker keeps failing',
-    async (run) => {
-      run.start(['--interval=1'], { env: { COMPAT_PLAN: '1:fail 2:fail' } });
-      await run.events.next(/^failed gen=1/);
-      await run.events.next(/^failed gen=2/);
-      await run.events.next(/^up gen=3/);
-      return run.finish();
-    },
-    [
-      'exit code=0',
-      'start_server (pid:MANAGER) starting now...',
-      'starting new worker W1',
-      'new worker W1 seems to have failed to start, exit status:768',
-      'starting new worker W2',
-      'new worker W2 seems to have failed to start, exit status:768',
-      'starting new worker W3',
-      'received TERM, sending TERM to all workers:W3',
-      'worker W3 died, status:0',
-      'exiting',
-    ],
-  );
-
-  sideBySide(
-    'TERM between a failure and the next attempt',
-    async (run) => {
-      run.start(['--interval=3'], { env: { COMPAT_PLAN: '1:fail' } });
-      await run.events.next(/^failed gen=1/);
-      if (!run.isOriginal) await run.log.next(/^new worker/);
-      run.signal('SIGTERM');
-      return run.ending();
-    },
-    [
-      'exit code=0',
-      'start_server (pid:MANAGER) starting now...',
-      'starting new worker W1',
-      'worker W1 died unexpectedly with status:768, restarting',
-      'starting new worker W2',
-      'received TERM, sending TERM to all workers:W2',
-      'worker W2 died, status:0',
-      'exiting',
-    ],
-    {
-      why: 'the original starts one more worker, and waits an interval, before it hears of the TERM',
-      ours: [
-        'exit code=0',
-        'start_server (pid:MANAGER) starting now...',
-        'starting new worker W1',
-        'new worker W1 seems to have failed to start, exit status:768',
-        'received TERM, sending TERM to all workers:',
-        'exiting',
-      ],
-    },
-  );
-
-  sideBySide(
     'PIPE, WINCH and CHLD mean nothing',
     async (run) => {
       run.start(['--interval=0']);
@@ -195,7 +140,7 @@ describe('leaving', () => {
     ],
   );
 
-  for (const signal of ['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) {
+  for (const signal of ['SIGQUIT', 'SIGUSR1'] as const) {
     sideBySide(
       `${signal} is not for the manager`,
       async (run) => {

@@ -70,6 +70,21 @@ describe.each(ours())('with the $name engine', (implementation) => {
       ]);
     }));
 
+  test('TERM between a failure and the next attempt stops at once', () =>
+    running(async (run) => {
+      run.start(['--interval=30'], { env: { COMPAT_PLAN: '1:fail' } });
+      await run.log.next(/^new worker W1 seems to have failed/);
+      run.signal('SIGTERM');
+      expect(await run.ending()).toEqual([
+        'exit code=0',
+        'start_server (pid:MANAGER) starting now...',
+        'starting new worker W1',
+        'new worker W1 seems to have failed to start, exit status:768',
+        'received TERM, sending TERM to all workers:',
+        'exiting',
+      ]);
+    }));
+
   test('a second server waits for the pid file, and leaves it as it is until then', () =>
     running(async (run) => {
       run.start(['--interval=0', '--pid-file=pid']);

@@ -1,6 +1,7 @@
 /** One start_server process under observation, with a directory and an event channel of its own. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  closeSync,
   constants,
   existsSync,
   mkdirSync,
@@ -40,6 +41,8 @@ export class Run {
   readonly #names = new Map<string, string>();
   readonly #pids = new Set<number>();
   readonly #fifo: Socket;
+  /** what the workers' children read from: closed, it ends them */
+  readonly #idle: number;
   #manager: ChildProcess | undefined;
   #exit: Promise<Ended> | undefined;
 
@@ -53,7 +56,8 @@ export class Run {
     this.events = new Lines('event', (line) => this.#normaliseEvent(line));
     this.stdout = new Lines('stdout', (line) => this.normalise(line));
     const path = join(dir, 'events');
-    execFileSync('mkfifo', [path]);
+    execFileSync('mkfifo', [path, join(dir, 'idle')]);
+    this.#idle = openSync(join(dir, 'idle'), constants.O_RDWR | constants.O_NONBLOCK);
     // Read and write: the channel never sees an end while workers come and go.
     this.#fifo = new Socket({ fd: openSync(path, constants.O_RDWR | constants.O_NONBLOCK) });
     this.events.read(this.#fifo);
@@ -204,6 +208,7 @@ export class Run {
     const env = {
       PATH,
       COMPAT_EVENTS: this.path('events'),
+      COMPAT_IDLE: this.path('idle'),
       COMPAT_WORKER: WORKER,
       ...this.implementation.env,
       ...options.env,
@@ -281,6 +286,7 @@ export class Run {
       if (pid !== this.#manager?.pid && isOurs(pid, this.dir)) process.kill(pid, 'SIGKILL');
     if (running) await this.#exit;
     this.#fifo.destroy();
+    closeSync(this.#idle);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -31,9 +31,10 @@ done
 
 # Its own descriptors, as `… 4 -> socket:[123]`; 1 and 2 are the harness's.
 sockets=
-for fd in $(ls -l "/proc/$$/fd" | sed -n 's/.* \([0-9]*\) -> socket:.*/\1/p' | sort -n); do
-  [ "$fd" -ne 1 ] && [ "$fd" -ne 2 ] && sockets="$sockets${sockets:+,}$fd"
-done
+[ -n "$SERVER_STARTER_PORT" ] &&
+  for fd in $(ls -l "/proc/$$/fd" | sed -n 's/.* \([0-9]*\) -> socket:.*/\1/p' | sort -n); do
+    [ "$fd" -ne 1 ] && [ "$fd" -ne 2 ] && sockets="$sockets${sockets:+,}$fd"
+  done
 
 line="up gen=$gen | pid=$$ | ports=$SERVER_STARTER_PORT | sockets=$sockets | cwd=$(pwd -P) | args=$*"
 for name in $COMPAT_SHOW; do
@@ -42,5 +43,6 @@ done
 
 echo "worker $gen says hello"
 tell "$line"
-# Short sleeps, since a shell's `read` or `wait` can miss the signal that comes just before it blocks.
-while :; do sleep 0.05; done
+# Waits for a child that waits for the end of the run: `wait` misses no signal, as `read` could.
+cat <"$COMPAT_IDLE" >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+while kill -0 "$!" 2>/dev/null; do wait "$!"; done
