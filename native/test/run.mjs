@@ -21,7 +21,10 @@ function build() {
   const prefix = join(dirname(process.execPath), '..');
   if (existsSync(join(prefix, 'include/node/node.h'))) env.npm_config_nodedir ??= prefix;
   const args = ['compile', '-d', join(root, 'native'), '-O', out, '-B', 'Debug', `--CDSANITIZE=${sanitize}`];
-  return spawnSync(process.execPath, [cmakeJs, ...args, '-p', '2', '-l', 'warn'], { stdio: 'inherit', env }).status === 0;
+  return (
+    spawnSync(process.execPath, [cmakeJs, ...args, '-p', '2', '-l', 'warn'], { stdio: 'inherit', env })
+      .status === 0
+  );
 }
 
 function run(name) {
@@ -30,9 +33,14 @@ function run(name) {
     ASAN_OPTIONS: 'detect_leaks=1:abort_on_error=0',
     UBSAN_OPTIONS: 'print_stacktrace=1',
   };
-  const result = spawnSync(join(out, 'tests', name), { stdio: ['ignore', 'inherit', 'inherit'], env, timeout: TIMEOUT_MS });
+  const result = spawnSync(join(out, 'tests', name), {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env,
+    timeout: TIMEOUT_MS,
+  });
   const passed = result.status === 0;
-  if (!passed) console.error(`${name}: ${result.error?.message ?? result.signal ?? `exit code ${result.status}`}`);
+  if (!passed)
+    console.error(`${name}: ${result.error?.message ?? result.signal ?? `exit code ${result.status}`}`);
   return passed;
 }
 
@@ -46,5 +54,7 @@ const names = readdirSync(join(root, 'native/test'))
   .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
   .sort();
 const failed = names.filter((name) => !run(name));
-console.log(`test:native: ${names.length - failed.length} of ${names.length} passed${sanitize ? ` under ${sanitize}` : ''}`);
+console.log(
+  `test:native: ${names.length - failed.length} of ${names.length} passed${sanitize ? ` under ${sanitize}` : ''}`,
+);
 process.exitCode = failed.length > 0 || names.length === 0 ? 1 : 0;

@@ -2,7 +2,7 @@
  * How a manager in the background tells the one who started it how its start went: one line of JSON over a socket that
  * it inherited. Whoever reads an end of file instead knows that the manager is gone.
  */
-import { closeSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, writeSync } from 'node:fs';
 import type { Command } from '../core/command';
 import { exitCodes } from '../errors';
 import type { ManagerObserver } from '../manager/manager';
@@ -10,7 +10,8 @@ import type { ManagerObserver } from '../manager/manager';
 /** Number of the descriptor in the manager; taken out of its environment. */
 export const REPORT_VARIABLE = 'PREFORK_START_REPORT';
 
-export const MAX_REPORT_BYTES = 32_768;
+/** As JSON a character takes six bytes at most. */
+export const MAX_REPORT_BYTES = 65_536;
 const MAX_REASON_CHARS = 8_192;
 
 export type Outcome =
@@ -38,7 +39,7 @@ export class StartReport implements ManagerObserver {
   static fromEnvironment(env: NodeJS.ProcessEnv = process.env): StartReport | null {
     const fd = Number(env[REPORT_VARIABLE]);
     delete env[REPORT_VARIABLE];
-    return Number.isInteger(fd) && fd > 2 ? new StartReport(fd) : null;
+    return Number.isInteger(fd) && fd > 2 && isSocket(fd) ? new StartReport(fd) : null;
   }
 
   ready(message: string): void {
@@ -70,5 +71,14 @@ export class StartReport implements ManagerObserver {
     // After a failure it is the end of this process that closes it.
     if (outcome.ready) closeSync(this.#fd);
     this.#fd = null;
+  }
+}
+
+/** Somebody may have set the variable by hand: then that descriptor is none of ours. */
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket();
+  } catch {
+    return false;
   }
 }

@@ -26,7 +26,8 @@ export async function stopManager(
   try {
     const asked = await ask(found, options.graceful);
     // Between the look at the pid file and the pidfd the pid may have become another's.
-    if (!asked && pidFile !== null && stillHolds(pidFile, found.pid)) signal(manager, options.graceful);
+    const isSame = pidFile === null ? found.status !== null : stillHolds(pidFile, found.pid);
+    if (!asked && isSame) signal(manager, options.graceful);
     if (await manager.ended(options.timeoutMs)) return;
     const timeout = formatDuration(options.timeoutMs);
     throw preforkError('ERR_PREFORK_STOP_TIMEOUT', { pid: found.pid, timeout });

@@ -241,7 +241,11 @@ export class Manager {
       case 'quiesceListeners':
         this.#engine.endForkserver?.('all');
         // Other commands' programs may go on accepting after their signal; ours only empty their queues.
-        if (this.#deps.service.launch.hook !== null) this.#listeners.quiesce();
+        if (this.#deps.service.launch.hook !== null) {
+          // They accept what waits before they leave; nobody else will.
+          for (const workerId of this.#running.keys()) this.send(workerId, { type: 'poolStops' });
+          this.#listeners.quiesce();
+        }
         return;
       case 'reopenLogs':
         return this.#reopenLogs();

@@ -63,5 +63,7 @@ describe.each(factories)('a thousand children, %s engine', (_name, open) => {
 /** Children of this process that are sleep(1), the dead but unreaped included. */
 function childrenNamedSleep(): string[] {
   const lines = execFileSync('ps', ['-o', 'pid=,ppid=,comm=', '-A'], { encoding: 'utf8' }).split('\n');
-  return lines.filter((line) => Number(line.trim().split(/\s+/)[1]) === process.pid && line.includes('sleep'));
+  return lines.filter(
+    (line) => Number(line.trim().split(/\s+/)[1]) === process.pid && line.includes('sleep'),
+  );
 }

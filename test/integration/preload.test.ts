@@ -123,12 +123,15 @@ describe.skipIf(!support)('prefork run --preload', () => {
     expect((await service.stop()).code).toBe(0);
   });
 
-  it.each(['throws.js', 'exits.js', 'ends.js'])('ends with code 3 when the program cannot be loaded: %s', async (name) => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
-    expect(await service.exited).toEqual({ code: 3, signal: null });
-    expect(service.lines.some((line) => line.event === 'start-failed')).toBe(true);
-    expect(service.processes()).toEqual([]);
-  });
+  it.each(['throws.js', 'exits.js', 'ends.js'])(
+    'ends with code 3 when the program cannot be loaded: %s',
+    async (name) => {
+      const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
+      expect(await service.exited).toEqual({ code: 3, signal: null });
+      expect(service.lines.some((line) => line.event === 'start-failed')).toBe(true);
+      expect(service.processes()).toEqual([]);
+    },
+  );
 
   it('refuses a program that is not safe to fork, and names the place', async () => {
     const peer = createServer().listen(0, '127.0.0.1');
