@@ -62,6 +62,28 @@ export function countRequest(count = 1): void {
 }
 
 /**
+ * This worker is working, for the scoreboard: for one whose work is no request of a server, such as a job of a queue. From
+ * the first call of this or of {@link setIdle} on, the program's word counts, and no longer the requests that are open. Does
+ * nothing in a plain process, and with `--no-scoreboard`.
+ */
+export function setBusy(): void {
+  getRuntime()?.setBusy(true);
+}
+
+/** This worker waits for work. See {@link setBusy}. */
+export function setIdle(): void {
+  getRuntime()?.setBusy(false);
+}
+
+/**
+ * A heartbeat, for a loop of the program's own that does not let the event loop turn for longer than
+ * `--heartbeat-interval`. Cheap enough for every round of it. Does nothing in a plain process, and with `--no-scoreboard`.
+ */
+export function tick(): void {
+  getRuntime()?.tick();
+}
+
+/**
  * Calls back when this worker begins to drain: it accepts no more, and ends when its connections have ended and what the
  * callback returns is settled. `drained` of the argument resolves when the last connection has ended:
  *

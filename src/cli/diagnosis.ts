@@ -59,7 +59,7 @@ const CAPABILITY_DOCS: Readonly<Record<keyof Capabilities, string>> = {
   reusePort: '--reuse-port',
   udp: '--bind udp:…',
   fork: 'workers forked from a loaded program',
-  scoreboard: 'shared memory between manager and workers',
+  scoreboard: 'state, requests, load and memory of the workers',
 };
 
 const FEATURE_DOCS = {

@@ -22,6 +22,7 @@ export interface Capabilities {
   reusePort: boolean;
   udp: boolean;
   fork: boolean;
+  /** workers tell of themselves: in shared memory (native), by messages at most once a second (js) */
   scoreboard: boolean;
 }
 

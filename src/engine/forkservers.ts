@@ -84,6 +84,8 @@ export class Forkservers {
     const started = this.#host.start({
       ...spec,
       args,
+      // What is the worker's own comes with the order.
+      place: [],
       env: { ...env, PREFORK_FORKSERVER: JSON.stringify(full) },
     });
     if ('errno' in started) return started;
@@ -107,10 +109,15 @@ export class Forkservers {
       const order = server.waiting[0]!;
       const numbers = order.spec.inherit.map((_, index) => FIRST_INHERITED_FD + index);
       const channelNumber = FIRST_INHERITED_FD + numbers.length;
+      const placed = order.spec.place ?? [];
       const env = { ...order.spec.env, PREFORK_CHANNEL: `fd:${channelNumber}` };
-      const command: ForkCommand = { v: FORKSERVER_VERSION, env, fds: [...numbers, channelNumber] };
+      const command: ForkCommand = {
+        v: FORKSERVER_VERSION,
+        env,
+        fds: [...numbers, channelNumber, ...placed.map(([, number]) => number)],
+      };
       const data = Buffer.from(JSON.stringify(command));
-      const fds = [...order.spec.inherit, order.theirs];
+      const fds = [...order.spec.inherit, order.theirs, ...placed.map(([fd]) => fd)];
       const result =
         data.length > MAX_COMMAND_BYTES
           ? errnoNumber('E2BIG')

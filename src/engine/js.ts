@@ -65,7 +65,7 @@ export class JsEngine implements Engine {
     reusePort: libuvAtLeast(1, 49),
     udp: false,
     fork: false,
-    scoreboard: false,
+    scoreboard: true,
   };
   readonly #queue = new EventQueue();
   readonly #children = new Map<number, Child>();

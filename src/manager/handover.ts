@@ -8,6 +8,7 @@ import { initialState } from '../core/state';
 import type { Binding } from '../engine/binding';
 import type { SocketHandover } from '../control/socket';
 import type { EngineHandover } from '../engine/native';
+import type { RowHandover } from '../scoreboard/board';
 import type { RunOptions } from '../options/load';
 import { defaults } from '../options/sources';
 import type { ListenersHandover } from './listeners';
@@ -48,6 +49,8 @@ export interface Handover {
   readonly listeners: ListenersHandover;
   /** listener's key → what is spoken there */
   readonly protocols: readonly (readonly [string, string])[];
+  /** of a version that had no scoreboard: none */
+  readonly board: readonly RowHandover[];
   readonly pidFile: { readonly path: string; readonly fd: number } | null;
   readonly control: SocketHandover | null;
   /** the former manager's hook in the workers, to be replaced by the successor's */
@@ -60,13 +63,15 @@ export interface Handover {
 export function descriptorsOf({
   engine,
   listeners,
+  board,
   pidFile,
   control,
   guardFd,
-}: Pick<Handover, 'engine' | 'listeners' | 'pidFile' | 'control' | 'guardFd'>): number[] {
+}: Pick<Handover, 'engine' | 'listeners' | 'board' | 'pidFile' | 'control' | 'guardFd'>): number[] {
   const fds = [guardFd, pidFile?.fd ?? -1, control?.fd ?? -1];
   for (const { pidfd, channel } of [...engine.children, ...engine.forkservers]) fds.push(pidfd, channel);
   for (const { sockets } of listeners.listeners) for (const [, { fd }] of sockets) fds.push(fd);
+  for (const { fd } of board) fds.push(fd);
   return [...new Set(fds)].filter((fd) => fd >= 0);
 }
 
@@ -121,10 +126,20 @@ export function adapted(handover: Handover, files: WorkerFiles): Handover {
     };
     return [
       generation,
-      { bind, policy: withDefaults(policy), launch: { ...launch, args, preload } },
+      {
+        bind,
+        policy: withDefaults(policy),
+        launch: { ...launch, args, preload, scoreboard: launch.scoreboard ?? null },
+      },
     ] as const;
   });
-  return { ...handover, options: { ...defaults(), ...options }, manager: { ...manager, state, plans } };
+  const board = handover.board ?? [];
+  return {
+    ...handover,
+    board,
+    options: { ...defaults(), ...options },
+    manager: { ...manager, state, plans },
+  };
 }
 
 const withDefaults = (policy: Policy): Policy => ({ ...defaultPolicy, ...policy });

@@ -1,8 +1,9 @@
 /** How the workers of one generation are started: read once when the generation begins, and kept for its respawns. */
 import type { Capabilities, ForkserverSpec, SpawnSpec } from '../engine/engine';
 import type { Credentials } from '../options/credentials';
-import type { WorkerBoot } from '../worker/protocol';
+import type { BootScoreboard, WorkerBoot } from '../worker/protocol';
 import { starterName } from './addresses';
+import type { Seat } from '../scoreboard/board';
 import type { Listener, Listeners } from './listeners';
 
 export interface Launch {
@@ -13,6 +14,8 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
   readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs' | 'keep'> | null;
+  /** what the workers tell of themselves; null: nothing */
+  readonly scoreboard: Omit<BootScoreboard, 'fd'> | null;
   /** fork the workers from a process that has loaded the program; null: start each anew */
   readonly preload: Omit<ForkserverSpec, 'generation'> | null;
   readonly credentials: Credentials | null;
@@ -39,6 +42,7 @@ export function spawnSpec(
   listeners: Listeners,
   engine: { name: 'native' | 'js'; capabilities: Capabilities },
   logFd: number,
+  seat: Seat | null,
 ): SpawnSpec {
   const sockets = listeners.bootListeners(place.slot);
   const env: Record<string, string> = {
@@ -49,6 +53,9 @@ export function spawnSpec(
     PREFORK_GENERATION: String(place.generation),
     SERVER_STARTER_GENERATION: String(place.generation),
   };
+  const page = seat === null || seat === 'channel' ? null : seat.fd;
+  // After the listeners and the channel.
+  const pageNumber = FIRST_LISTENER_FD + sockets.inherit.length + 1;
   if (launch.hook !== null) {
     const boot: WorkerBoot = {
       v: 1,
@@ -56,6 +63,8 @@ export function spawnSpec(
       listeners: sockets.boot,
       maxRequests: place.maxRequests,
       ...launch.hook,
+      ...(launch.scoreboard &&
+        seat && { scoreboard: { ...launch.scoreboard, fd: page === null ? null : pageNumber } }),
     };
     env.PREFORK_WORKER = JSON.stringify(boot);
   }
@@ -67,6 +76,7 @@ export function spawnSpec(
     env,
     cwd,
     inherit: sockets.inherit,
+    ...(page !== null && { place: [[page, pageNumber]] }),
     channel: launch.hook !== null,
     stdio: [descriptor(stdio[0], logFd), descriptor(stdio[1], logFd), descriptor(stdio[2], logFd)],
     setsid,
@@ -77,11 +87,15 @@ export function spawnSpec(
   };
 }
 
+const FIRST_LISTENER_FD = 3;
+
 const descriptor = (stdio: Stdio, logFd: number): number => (stdio === 'log' ? logFd : stdio);
 
 /** SERVER_STARTER_PORT, LISTEN_FDS and its kin, PORT. The first listener is at descriptor 3. */
 function socketVariables(listeners: readonly Listener[], listenPid: boolean): Record<string, string> {
-  const starter = listeners.map((listener, index) => `${starterName(bound(listener))}=${3 + index}`);
+  const starter = listeners.map(
+    (listener, index) => `${starterName(bound(listener))}=${FIRST_LISTENER_FD + index}`,
+  );
   const env: Record<string, string> = { SERVER_STARTER_PORT: starter.join(';') };
   if (listeners.length === 0) return env;
   env.LISTEN_FDS = String(listeners.length);

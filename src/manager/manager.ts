@@ -9,10 +9,11 @@ import { initialState, type State } from '../core/state';
 import { step } from '../core/step';
 import { nowMs } from '../engine/clock';
 import type { Engine, EngineEvent, SpawnSpec, WorkerHandle } from '../engine/engine';
+import type { Board } from '../scoreboard/board';
 import type { ManagerMessage, WorkerMessage } from '../worker/protocol';
 import { formatSocketAddress } from './addresses';
 import { type Adoptions, adoptionKey, adoptions } from './coverage';
-import { type Place, spawnSpec } from './launch';
+import { type Launch, type Place, spawnSpec } from './launch';
 import type { ListenRequest, Listeners } from './listeners';
 import type { Log } from './log';
 import { messageOf } from './messages';
@@ -62,6 +63,8 @@ export interface ManagerDeps {
   log: Log;
   service: Service;
   listeners: Listeners;
+  /** the rows of the workers; absent: they have none */
+  board?: Board;
   observer?: ManagerObserver;
   /** seed of the jitter; any 32-bit number but 0 */
   seed?: number;
@@ -266,8 +269,7 @@ export class Manager {
     const { workerId, generation, slot } = place;
     // Where every spawn is a generation of its own, there is one plan for all.
     const plan = this.#plans.get(generation) ?? this.#deps.service;
-    const spec =
-      this.#deps.spec?.(place) ?? spawnSpec(plan.launch, place, this.#listeners, this.#engine, this.#log.fd);
+    const spec = this.#deps.spec?.(place) ?? this.#specOf(plan.launch, place);
     const result = this.#engine.spawn(spec);
     if ('handle' in result) {
       this.#onSpawned(workerId, result.handle, generation, slot);
@@ -276,12 +278,18 @@ export class Manager {
     }
   }
 
+  #specOf(launch: Launch, place: Place): SpawnSpec {
+    const seat = (launch.scoreboard && this.#deps.board?.open(place)) ?? null;
+    return spawnSpec(launch, place, this.#listeners, this.#engine, this.#log.fd, seat);
+  }
+
   #onSpawned(workerId: number, handle: WorkerHandle, generation: number, slot: number): void {
     this.#running.set(workerId, { handle, lastWords: null, generation, slot });
     this.#inbox.push({ type: 'spawned', workerId, pid: handle.pid });
   }
 
   #onSpawnFailed(workerId: number, code: string, failedStep: string, reason?: string): void {
+    this.#deps.board?.close(workerId);
     this.#inbox.push({
       type: 'spawnFailed',
       workerId,
@@ -347,6 +355,7 @@ export class Manager {
       case 'exited': {
         const lastWords = this.#running.get(workerId)?.lastWords ?? null;
         this.#running.delete(workerId);
+        this.#deps.board?.close(workerId);
         this.#inbox.push({ type: 'exited', workerId, status: event.status, lastWords });
         return;
       }
@@ -377,6 +386,9 @@ export class Manager {
         return;
       case 'retire':
         this.#inbox.push({ type: 'retire', workerId, reason: String(message.reason) });
+        return;
+      case 'row':
+        this.#deps.board?.receive(workerId, message.values);
         return;
       case 'lastWords': {
         const running = this.#running.get(workerId);

@@ -31,6 +31,7 @@ import { PidFile } from './pid-file';
 import { processAgeMs } from './pid-owner';
 import { reopenLog } from './reopen';
 import { defaultPolicy } from '../core/policy';
+import { Board } from '../scoreboard/board';
 import type { GenerationPlan, Service } from './service';
 import { thisProgram, Upgrade } from './upgrade';
 
@@ -73,10 +74,11 @@ async function manage(options: RunOptions, report: StartReport | null): Promise<
   const log = openLog(options);
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
+  const board = new Board(engine instanceof NativeEngine ? loadBinding().binding : null);
   const protocols = new Map<string, string>();
   const expected = keptWorkers(options);
   const { control, lobby } = makeControl({ engine, log, listeners, protocols }, expected.length > 0);
-  const parts: Parts = { engine, log, listeners, control, pidFile: null, protocols, report };
+  const parts: Parts = { engine, log, listeners, board, control, pidFile: null, protocols, report };
   let finish = (): void => close(parts);
   try {
     if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
@@ -130,13 +132,15 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
   listeners.takeOver(handover.listeners);
+  const board = new Board(loadBinding().binding);
+  board.takeOver(handover.board);
   if (engine instanceof NativeEngine) engine.takeOver(handover.engine);
   const pidFile = handover.pidFile && PidFile.takeOver(handover.pidFile.path, handover.pidFile.fd);
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const protocols = new Map(handover.protocols);
   const { control } = makeControl({ engine, log, listeners, protocols }, false);
-  const parts = { engine, log, listeners, control, pidFile, protocols, report: null };
+  const parts = { engine, log, listeners, board, control, pidFile, protocols, report: null };
   const service = makeService(options, plan, parts, { former, script: handover.former.script });
   if (handover.control) control.resume(handover.control);
   return { log, manager: service.manager, finish: service.finish };
@@ -169,6 +173,7 @@ interface Parts {
   engine: Engine;
   log: Log;
   listeners: Listeners;
+  board: Board;
   control: Control;
   pidFile: PidFile | null;
   /** listener's key → what is spoken there */
@@ -183,10 +188,11 @@ interface Composed {
   finish(): void;
 }
 
-function close({ engine, listeners, control, pidFile }: Parts): void {
+function close({ engine, listeners, board, control, pidFile }: Parts): void {
   control.close();
   listeners.close();
   engine.close();
+  board.closeAll();
   pidFile?.release();
 }
 
@@ -197,7 +203,7 @@ function makeService(
   parts: Parts,
   resumed: { former: ManagerHandover; script?: string } | null,
 ): Composed {
-  const { engine, log, listeners, control, protocols, report } = parts;
+  const { engine, log, listeners, board, control, protocols, report } = parts;
   const service: Service = {
     ...plan,
     reusePort: options.reusePort,
@@ -215,6 +221,7 @@ function makeService(
     log,
     service,
     listeners,
+    board,
     ...(resumed && { former: resumed.former }),
     ...(engine instanceof NativeEngine && { upgrade: () => upgrade?.begin() }),
     reopenLogs: () => reopenLog(log),
@@ -250,7 +257,7 @@ function makeService(
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */
 function makeUpgrade(
   options: RunOptions,
-  { log, listeners, control, pidFile, protocols }: Parts,
+  { log, listeners, board, control, pidFile, protocols }: Parts,
   engine: NativeEngine,
   manager: Manager,
   script = process.argv[1],
@@ -262,6 +269,7 @@ function makeUpgrade(
     const kept = {
       engine: engine.handOver(),
       listeners: listeners.handOver(),
+      board: board.handOver(),
       pidFile: pidFile && { path: pidFile.path, fd: pidFile.fd },
       control: control.handover,
       guardFd,
@@ -366,6 +374,7 @@ function launchOf(options: RunOptions): Launch {
       lingerMs: options.keepaliveLingerMs,
       ...(keep && { keep }),
     },
+    scoreboard: scoreboardOf(options),
     preload: preloadOf(options),
     credentials,
     umask,
@@ -373,6 +382,10 @@ function launchOf(options: RunOptions): Launch {
     setsid: true,
     dieWithManager: options.onManagerDeath === 'stop',
   };
+}
+
+function scoreboardOf(options: RunOptions): Launch['scoreboard'] {
+  return options.scoreboard ? { intervalMs: options.heartbeatIntervalMs, inspect: false } : null;
 }
 
 function preloadOf(options: RunOptions): Launch['preload'] {

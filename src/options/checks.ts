@@ -79,6 +79,7 @@ export class Checks {
       if (merged.user !== null || merged.group !== null)
         this.#conflict(`${where} is for workers of the manager's own user, not with --user or --group`);
     }
+    this.#heartbeats(merged);
     if (merged.maxRequestsJitter > 0 && merged.maxRequests === 0) {
       this.#conflict(`${this.where('maxRequestsJitter')} has no effect without --max-requests`);
     }
@@ -89,6 +90,16 @@ export class Checks {
       this.#conflict(
         `${this.where('reusePort')} is for TCP and UDP addresses, not for ${merged.bind.map(formatAddress).join(', ')}`,
       );
+    }
+  }
+
+  #heartbeats({ scoreboard, heartbeatIntervalMs, heartbeatTimeoutMs }: NormalisedOptions): void {
+    if (!scoreboard) {
+      const given = (['heartbeatInterval', 'heartbeatTimeout'] as const).find((name) => this.#given(name));
+      if (given) this.#conflict(`${this.where(given)} has no effect with --no-scoreboard`);
+    } else if (heartbeatTimeoutMs > 0 && heartbeatTimeoutMs < 2 * heartbeatIntervalMs) {
+      const timeout = this.where(this.#given('heartbeatTimeout') ? 'heartbeatTimeout' : 'heartbeatInterval');
+      this.#conflict(`${timeout}: the heartbeat timeout is to be at least twice the interval`);
     }
   }
 

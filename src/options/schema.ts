@@ -25,6 +25,8 @@ import {
 export const MAX_WORKERS = Math.max(1024, 512 * availableParallelism());
 /** listen(2) takes an int; the kernel cuts it to net.core.somaxconn. */
 export const MAX_BACKLOG = 65_535;
+/** A worker and the manager wake as often. */
+export const MIN_HEARTBEAT_MS = 100;
 /** A counter that stays a small integer. */
 export const MAX_COUNT = 2_147_483_647;
 
@@ -111,6 +113,24 @@ export const runOptionTable = {
     arg: 'what',
     doc: 'with --preload: what to do about open sockets, threads and work under way in the loaded program',
     default: 'refuse',
+  }),
+  scoreboard: option(flag(), {
+    group: 'Workers:',
+    doc: 'workers tell of their state, requests, load and memory in shared memory',
+    offDoc: 'without scoreboard and heartbeats',
+    default: true,
+  }),
+  heartbeatInterval: option(duration(MIN_HEARTBEAT_MS), {
+    group: 'Workers:',
+    arg: 'time',
+    doc: 'how often a worker gives a sign of life, and the manager looks for it',
+    default: '5s',
+  }),
+  heartbeatTimeout: option(duration(), {
+    group: 'Workers:',
+    arg: 'time',
+    doc: 'replace a worker that has given none for so long: it hangs; 0 is never',
+    default: '50s',
   }),
   maxRequests: option(whole(0, MAX_COUNT), {
     group: 'Workers:',

@@ -24,6 +24,13 @@ export class DeferredRuntime implements WorkerRuntime {
     this.#calls.push((runtime) => runtime.countRequest(count));
   }
 
+  setBusy(busy: boolean): void {
+    this.#calls.push((runtime) => runtime.setBusy(busy));
+  }
+
+  /** A heartbeat of nobody's. */
+  tick(): void {}
+
   onDrain(callback: Parameters<WorkerRuntime['onDrain']>[0]): void {
     this.#calls.push((runtime) => runtime.onDrain(callback));
   }

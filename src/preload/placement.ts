@@ -68,7 +68,9 @@ export function settleEnvironment(
 function settleBoot(json: string, at: (number: number) => number): string {
   const boot = JSON.parse(json) as WorkerBoot;
   const listeners = boot.listeners.map((listener): BootListener => ({ ...listener, fd: at(listener.fd) }));
-  return JSON.stringify({ ...boot, listeners } satisfies WorkerBoot);
+  const { scoreboard } = boot;
+  const row = scoreboard && { ...scoreboard, fd: scoreboard.fd === null ? null : at(scoreboard.fd) };
+  return JSON.stringify({ ...boot, listeners, ...(row && { scoreboard: row }) } satisfies WorkerBoot);
 }
 
 /** They are in a row from 3, or not at all. */

@@ -4,6 +4,8 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 import type { Binding, NativeMessage } from '../engine/binding';
 import type { Channel } from '../worker/channel';
+// For the workers, which find it loaded.
+import '../worker/vitals';
 import { install as installWorker } from '../worker/install';
 import { LastWords } from '../worker/lastWords';
 import { intercept } from '../worker/processEvents';

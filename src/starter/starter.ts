@@ -112,6 +112,7 @@ function serviceOf(policy: () => Policy, { program, dir }: Launcher): Service {
     cwd: dir ?? process.cwd(),
     env: {},
     hook: null,
+    scoreboard: null,
     preload: null,
     credentials: null,
     umask: null,

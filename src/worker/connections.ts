@@ -20,6 +20,8 @@ export interface Connection {
   quietSince: number;
   /** being closed: half-closed, reading what the client still sends */
   closing: boolean;
+  /** the socket has closed: nothing on it is under way any more */
+  closed: boolean;
 }
 
 export interface Session {
@@ -32,6 +34,14 @@ export interface Session {
 export interface ConnectionEvents {
   onStream(connection: Connection): void;
   onStreamsDone(connection: Connection): void;
+  /** a request has come; on a connection of another protocol, the connection */
+  onOpened(): void;
+  /** what `onOpened` told is answered, or its connection has ended */
+  onClosed(count: number): void;
+  /** a connection has come or ended */
+  onConnections(open: number): void;
+  /** by a connection that has ended, in both directions */
+  onBytes(read: number, written: number): void;
   /** a request has been answered, or a connection of another protocol been accepted */
   onServed(): void;
   /** no connection is left */
@@ -56,6 +66,8 @@ export class Connections {
   /** ever accepted */
   accepted = 0;
   readonly #events: ConnectionEvents;
+  /** those of {@link all} that are no TLS over another of them */
+  #open = 0;
   /** being handed to an HTTP/2 server, which makes its session at once */
   #arriving: Socket | undefined;
 
@@ -69,17 +81,22 @@ export class Connections {
       const { socket } = message as { socket: Socket & { server?: Server } };
       if (socket.server === undefined || socket.destroyed) return;
       this.#track(socket, socket.server);
-      if (protocolOf(socket.server) === 'tcp') this.#events.onServed();
+      if (protocolOf(socket.server) !== 'tcp') return;
+      this.#events.onOpened();
+      socket.once('close', () => this.#events.onClosed(1));
+      this.#events.onServed();
     });
     subscribe('http.server.request.start', (message) => {
       const { response, socket, server } = message as RequestMessage;
       const connection = connectionOf(socket) ?? this.#track(socket, server);
       (response as Ordered)[ORDINAL] = ++connection.started;
+      if (!connection.closed) this.#events.onOpened();
     });
     subscribe('http.server.response.finish', (message) => {
       const connection = connectionOf((message as RequestMessage).socket);
       if (connection === undefined) return;
       connection.finished++;
+      if (!connection.closed) this.#events.onClosed(1);
       this.#events.onServed();
     });
   }
@@ -120,15 +137,28 @@ export class Connections {
       bytesRead: -1,
       quietSince: 0,
       closing: false,
+      closed: false,
     };
     (socket as Tracked)[CONNECTION] = connection;
     this.all.add(connection);
     this.accepted++;
+    const isOverAnother = connectionOf((socket as { _parent?: Socket })._parent) !== undefined;
+    if (!isOverAnother) this.#events.onConnections(++this.#open);
     socket.once('close', () => {
       this.all.delete(connection);
+      this.#ended(connection, isOverAnother);
       if (this.all.size === 0) this.#events.onEmpty();
     });
     return connection;
+  }
+
+  #ended(connection: Connection, isOverAnother: boolean): void {
+    const { socket, started, finished } = connection;
+    connection.closed = true;
+    if (started > finished) this.#events.onClosed(started - finished);
+    if (isOverAnother) return;
+    this.#events.onConnections(--this.#open);
+    this.#events.onBytes(socket.bytesRead, socket.bytesWritten);
   }
 
   #watchSession(http2: Http2Session): void {
@@ -138,8 +168,10 @@ export class Connections {
     connection.session = session;
     http2.on('stream', (stream) => {
       session.openStreams++;
+      this.#events.onOpened();
       this.#events.onStream(connection);
       stream.once('close', () => {
+        this.#events.onClosed(1);
         this.#events.onServed();
         if (--session.openStreams === 0) this.#events.onStreamsDone(connection);
       });

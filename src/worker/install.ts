@@ -18,6 +18,7 @@ import type { WorkerBoot } from './protocol';
 import { RequestCounter } from './requests';
 import { getRuntime, setRuntime } from './runtime';
 import { watchStopSignals } from './signals';
+import type { Vitals } from './vitals';
 
 const PROTOCOL_VERSION = 1;
 
@@ -40,6 +41,8 @@ class Worker {
   readonly #requests: RequestCounter;
   readonly #connections: Connections;
   readonly #drain: Drain;
+  /** null: nobody asks */
+  readonly #vitals: Vitals | null;
   readonly #listen: ListenHook;
   readonly #table: ListenerTable;
   readonly #reopenLogs: (() => void)[] = [];
@@ -49,10 +52,17 @@ class Worker {
     this.#boot = boot;
     this.#channel = this.#openChannel(channelName);
     this.#program = new ProgramIpc(this.#channel, boot.engine, () => this.#ready());
-    this.#requests = new RequestCounter(this.#channel, boot.maxRequests);
+    this.#vitals = this.#openRow();
+    this.#requests = new RequestCounter(this.#channel, boot.maxRequests, (total) =>
+      this.#vitals?.requestsServed(total),
+    );
     this.#connections = new Connections({
       onStream: (connection) => this.#drain.streamComes(connection),
       onStreamsDone: (connection) => this.#drain.streamsDone(connection),
+      onOpened: () => this.#vitals?.requestOpens(),
+      onClosed: (count) => this.#vitals?.requestsClose(count),
+      onConnections: (open) => this.#vitals?.connectionsOpen(open),
+      onBytes: (read, written) => this.#vitals?.bytes(read, written),
       onServed: () => this.#requests.count(1),
       onEmpty: () => this.#drain.connectionsGone(),
     });
@@ -60,7 +70,10 @@ class Worker {
       connections: this.#connections,
       lingerMs: boot.lingerMs,
       stopAccepting: (server) => this.#listen.stopAccepting(server),
-      onBegin: () => this.#channel.send({ type: 'draining' }),
+      onBegin: () => {
+        this.#vitals?.drains();
+        this.#channel.send({ type: 'draining' });
+      },
     });
     this.#table = new ListenerTable(boot.listeners);
     this.#listen = new ListenHook(this.#channel, this.#table, boot.backlog, {
@@ -71,6 +84,7 @@ class Worker {
 
   install(): void {
     this.#channel.send({ type: 'hello', pid: process.pid });
+    this.#vitals?.start();
     this.#connections.install();
     this.#listen.install();
     this.#hookUdpSockets();
@@ -100,6 +114,21 @@ class Worker {
     for (const inherited of [Number(fd), ...this.#boot.listeners.map((l) => l.fd)])
       binding.setCloexec(inherited);
     return new NativeChannel(binding, Number(fd), events);
+  }
+
+  #openRow(): Vitals | null {
+    const { scoreboard: row, ready } = this.#boot;
+    if (row === undefined) return null;
+    const page = row.fd === null ? null : mapPage(row.fd);
+    // The manager looks at the page, and nowhere else.
+    if (row.fd !== null && page === null) return null;
+    const { Vitals } = require('./vitals') as typeof import('./vitals');
+    return new Vitals({
+      boot: row,
+      page,
+      report: (values) => void this.#channel.send({ type: 'row', values }),
+      servesAtOnce: ready === 'start',
+    });
   }
 
   /** Most workers have no UDP socket, and need not load what it takes. A preloaded program may have one already. */
@@ -161,18 +190,23 @@ class Worker {
     }
   }
 
-  #serverListens(server: Server): void {
+  #serves(): void {
     this.#served = true;
+    this.#vitals?.serves();
+  }
+
+  #serverListens(server: Server): void {
+    this.#serves();
     this.#drain.serverListens(server);
   }
 
   #udpBound(socket: UdpSocket): void {
-    this.#served = true;
+    this.#serves();
     this.#drain.udpBound(socket);
   }
 
   #ready(): boolean {
-    this.#served = true;
+    this.#serves();
     return this.#channel.send({ type: 'ready' });
   }
 
@@ -182,10 +216,22 @@ class Worker {
       ready: () => this.#ready(),
       retire: (reason) => this.#requests.retire(reason),
       countRequest: (count) => this.#requests.count(count),
+      setBusy: (busy) => this.#vitals?.setBusy(busy),
+      tick: () => this.#vitals?.tick(),
       onDrain: (callback) => this.#drain.onDrain(callback),
       onReopenLogs: (callback) => void this.#reopenLogs.push(callback),
     });
   }
+}
+
+/** The descriptor is of no more use afterwards. null: there is no address space left. */
+function mapPage(fd: number): ArrayBuffer | null {
+  const { loadBinding } = require('../engine/binding') as typeof import('../engine/binding');
+  const { PAGE_BYTES } = require('../scoreboard/layout') as typeof import('../scoreboard/layout');
+  const binding = loadBinding().binding!;
+  const page = binding.mmap(fd, 0, PAGE_BYTES, true);
+  binding.close(fd);
+  return typeof page === 'number' ? null : page;
 }
 
 function identity(): { slot: number; workerId: number; generation: number } {

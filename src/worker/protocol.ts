@@ -24,6 +24,8 @@ export interface WorkerBoot {
   lingerMs: number | null;
   /** how many workers the manager runs */
   workers?: number;
+  /** what the worker tells of itself, and how; absent: nothing */
+  scoreboard?: BootScoreboard;
   /** by which the manager tells a worker to leave; SIGTERM and SIGQUIT where absent */
   stopSignals?: readonly NodeJS.Signals[];
 }
@@ -34,6 +36,15 @@ export type RejoinMessage =
   | ({ type: 'handOver'; reusePort: boolean } & Omit<BootListener, 'fd'>)
   /** that was all; keys of those on which it accepts */
   | { type: 'rejoined'; listening: readonly string[] };
+
+export interface BootScoreboard {
+  /** of the page that is the worker's row (src/scoreboard/layout.ts); null: the row goes by messages */
+  fd: number | null;
+  /** the longest time from one heartbeat to the next */
+  intervalMs: number;
+  /** SIGUSR1 may be sent to find out where it is stuck: the inspector is to choose a free port */
+  inspect: boolean;
+}
 
 export interface BootListener {
   key: string;
@@ -76,6 +87,8 @@ export type WorkerMessage =
   | { type: 'draining' }
   /** what was printed last, or the error that ends it */
   | { type: 'lastWords'; text: string }
+  /** its row of the scoreboard (src/scoreboard/writer.ts), where it has no page: at most one a second, and at a change of phase */
+  | { type: 'row'; values: readonly number[] }
   /** any other process.send() of the program */
   | { type: 'user'; data: unknown };
 

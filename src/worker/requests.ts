@@ -6,9 +6,12 @@ export class RequestCounter {
   /** 0: without bound */
   readonly #max: number;
   #count = 0;
+  readonly #onCount: (total: number) => void;
   #retired = false;
 
-  constructor(channel: Channel, max: number) {
+  /** `onCount` is told how many there have been. */
+  constructor(channel: Channel, max: number, onCount: (total: number) => void) {
+    this.#onCount = onCount;
     this.#channel = channel;
     this.#max = max;
   }
@@ -16,6 +19,7 @@ export class RequestCounter {
   /** It goes on serving until it is told to stop: a replacement has to be ready first. */
   count(served: number): void {
     this.#count += served;
+    this.#onCount(this.#count);
     if (this.#max === 0 || this.#count < this.#max) return;
     this.retire('max-requests');
   }

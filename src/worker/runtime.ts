@@ -17,6 +17,8 @@ export interface WorkerRuntime {
   ready(): void;
   retire(reason: string): void;
   countRequest(count: number): void;
+  setBusy(busy: boolean): void;
+  tick(): void;
   onDrain(callback: DrainCallback): void;
   onReopenLogs(callback: () => void): void;
 }

@@ -53,6 +53,10 @@ function handover(): Handover {
       ],
       sites: [],
     },
+    board: [
+      { workerId: 1, slot: 0, generation: 1, fd: 27 },
+      { workerId: 2, slot: 1, generation: 1, fd: -1 },
+    ],
     protocols: [],
     pidFile: { path: '/run/pid', fd: 23 },
     hook: HOOK,
@@ -63,7 +67,7 @@ function handover(): Handover {
 
 describe('handover', () => {
   it('names every descriptor that must stay open, and none that there is not', () => {
-    expect(descriptorsOf(handover()).sort()).toEqual([20, 21, 22, 23, 24, 25, 26]);
+    expect(descriptorsOf(handover()).sort()).toEqual([20, 21, 22, 23, 24, 25, 26, 27]);
   });
 
   it.skipIf(loadBinding().binding === null)(
@@ -96,11 +100,14 @@ describe('handover', () => {
     const { state } = old.manager as { state: Record<string, unknown> };
     delete state.stagger;
     delete (state.policy as Record<string, unknown>).secondStop;
+    delete (old as Record<string, unknown>).board;
     const files = { hook: '/new/hook.js', forkserver: '/new/forkserver.js' };
-    const { manager, options } = adapted(old as unknown as Handover, files);
+    const { manager, options, board } = adapted(old as unknown as Handover, files);
     expect(manager.state).toEqual(handover().manager.state);
     const { launch } = manager.plans[0]![1];
     expect(launch.args).toEqual(['node', '--require', files.hook, 'server.js']);
+    expect(launch.scoreboard).toBeNull();
+    expect(board).toEqual([]);
     expect(launch.preload?.preload).toEqual({ instead: files.hook, file: files.forkserver });
     expect(options).toMatchObject({ workers: 1, entry: 'server.js', reusePort: false });
   });
