@@ -7,6 +7,8 @@ export const exitCodes = {
   ok: 0,
   /** unusable options or configuration; nothing was started */
   unusable: 1,
+  /** of `check`: no verdict, since it could not be run */
+  noVerdict: 2,
   /** while no worker had yet been ready, one ended or the ready timeout passed */
   neverReady: 3,
   /** a listener could not be opened during the first start */
@@ -41,6 +43,11 @@ export const errorTable = {
   ERR_PREFORK_USAGE: entry<{ problem: string }>(
     exitCodes.unusable,
     'The command line could not be read: an unknown command or option, or a missing argument.',
+    (d) => d.problem,
+  ),
+  ERR_PREFORK_CHECK_USAGE: entry<{ problem: string }>(
+    exitCodes.noVerdict,
+    'The command line of `prefork check` could not be read. Its exit code 1 is a verdict, so this is 2.',
     (d) => d.problem,
   ),
   ERR_PREFORK_OPTION_VALUE: entry<AtOption & { found: string; problem: string; expected: string }>(

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { exitCodes, PreforkError, preforkError } from '../errors';
 import { takeUpgradeTask } from '../manager/upgrade-environment';
+import { addCheck } from './check';
 import { addDoctor } from './doctor';
 import { helpConfiguration, outputConfiguration } from './help';
 import { addReload } from './reload';
@@ -46,6 +47,7 @@ function makeProgram(): Command {
   addScale(program);
   addStartServer(program);
   addDoctor(program);
+  addCheck(program);
   return program;
 }
 
@@ -65,7 +67,8 @@ async function main(argv: readonly string[]): Promise<void> {
     } else if (error.code === 'commander.help' && error.exitCode !== 0) {
       process.exitCode = exitCodes.unusable;
     } else if (error.exitCode !== 0) {
-      fail(preforkError('ERR_PREFORK_USAGE', { problem: usageProblem(error, program, argv) }));
+      const code = argv[0] === 'check' ? 'ERR_PREFORK_CHECK_USAGE' : 'ERR_PREFORK_USAGE';
+      fail(preforkError(code, { problem: usageProblem(error, program, argv) }));
     }
   }
 }
