@@ -79,9 +79,16 @@ export class Run {
 
   /** Ends the run with TERM, once the newest worker listens to signals. How it ended, and the whole log. */
   async finish(): Promise<string[]> {
-    await this.whenUp(this.log.all.filter((line) => line.startsWith('starting new worker')).length);
+    await this.whenUp(this.#newest());
     this.signal('SIGTERM');
     return this.ending();
+  }
+
+  /** The newest generation that the log or the worker itself has told of: the two come by different ways. */
+  #newest(): number {
+    const started = this.log.all.filter((line) => line.startsWith('starting new worker')).length;
+    const up = this.events.all.map((line) => Number(/^up gen=(\d+) /.exec(line)?.[1] ?? 0));
+    return Math.max(1, started, ...up);
   }
 
   /** How the manager ended, and the whole log; workers that end at the same time are reaped in any order. */
@@ -357,14 +364,19 @@ export async function within<T>(promise: Promise<T>, limitMs: number, what: () =
   }
 }
 
-// Below the range of ephemeral ports, so that no client connection takes one; each process has its own part.
-let nextPort = 18_000 + (process.pid % 400) * 30;
+/**
+ * Below the range of ephemeral ports, so that no client connection takes one. Each process of the test runner has its own
+ * part, and each of its files begins somewhere in it.
+ */
+const PORTS = { first: 18_000, parts: 4, each: 3_200 };
+const part = PORTS.first + (Number(process.env.VITEST_POOL_ID ?? 0) % PORTS.parts) * PORTS.each;
+let nextPort = Math.floor(Math.random() * PORTS.each);
 
 /** A port that is free on every IPv4 and IPv6 address. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < 100; tries++) {
-    nextPort = nextPort >= 31_000 ? 18_000 : nextPort + 1;
-    const port = nextPort;
+    nextPort = (nextPort + 1) % PORTS.each;
+    const port = part + nextPort;
     const server = createServer();
     const free = await new Promise<boolean>((done) => {
       server.once('error', () => done(false));

@@ -18,9 +18,14 @@ if planned fail; then
   exit 3
 fi
 
+stubborn=
+planned stubborn && stubborn=yes
+
 told() {
+  # What comes while it leaves is not told: whether it would be is chance.
+  [ -n "$stubborn" ] || trap '' "$1"
   tell "signal gen=$gen $1"
-  planned stubborn && return
+  [ -n "$stubborn" ] && return
   [ "$1" = TERM ] && exit 0
   exit 7
 }
