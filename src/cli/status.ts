@@ -1,6 +1,6 @@
 /** `prefork status`: whether the service runs, and how its workers are. */
 import type { Command } from 'commander';
-import type { Status, WorkerStatus } from '../control/protocol';
+import type { ExitStatus, Status, WorkerStatus } from '../control/protocol';
 import type { Found } from '../control/find';
 import { addServiceOptions, plainText, serviceName, servicePaths } from './service-options';
 
@@ -21,7 +21,7 @@ export function addStatus(program: Command): void {
   const status = addServiceOptions(program.command('status'))
     .summary('tell whether the service runs, and how its workers are')
     .description(
-      'Tells whether the service runs, and the slot, pid, generation, state and age of its workers.',
+      'Tells whether the service runs, and for each worker slot, pid, generation, state, age, requests, lag and use of its event loop, memory, and how the last one in its slot ended.',
     )
     .option('--json', 'print one JSON object, for programs')
     .addHelpText('after', AFTER_HELP)
@@ -33,7 +33,7 @@ export function addStatus(program: Command): void {
 async function tellStatus(command: Command, json: boolean): Promise<number> {
   const { findManager } = require('../control/find') as typeof import('../control/find');
   const paths = await servicePaths(command);
-  const found = await findManager(paths);
+  const found = await findManager(paths, true);
   if (found.state === 'running') found.client?.close();
   const service = serviceName(paths);
   process.stdout.write(`${json ? JSON.stringify(asObject(found)) : plainText(asText(found, service))}\n`);
@@ -85,10 +85,12 @@ function table(workers: readonly WorkerStatus[]): string {
     String(w.slot),
     String(w.pid ?? '-'),
     String(w.generation),
-    `${w.state}${w.stopped ? ' (stopped)' : ''}`,
+    `${w.state === 'ready' ? (w.row?.activity ?? w.state) : w.state}${w.stopped ? ' (stopped)' : ''}`,
     age(w.ageMs),
+    ...figures(w),
+    lastExit(w.lastExit),
   ]);
-  const lines = [['SLOT', 'PID', 'GENERATION', 'STATE', 'AGE'], ...rows];
+  const lines = [HEADINGS, ...rows];
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((line) => line[column]!.length)));
   return lines
     .map((line) =>
@@ -98,6 +100,38 @@ function table(workers: readonly WorkerStatus[]): string {
         .trimEnd(),
     )
     .join('\n');
+}
+
+const HEADINGS = [
+  'SLOT',
+  'PID',
+  'GENERATION',
+  'STATE',
+  'AGE',
+  'REQUESTS',
+  'LAG',
+  'LOOP',
+  'RSS',
+  'PSS',
+  'LAST EXIT',
+];
+
+/** What is not known is a dash. */
+function figures({ row, memory }: WorkerStatus): string[] {
+  const rssBytes = memory?.rssBytes ?? row?.rssBytes;
+  return [
+    row === null ? '-' : String(row.requests),
+    row === null ? '-' : `${row.lagMs}ms`,
+    row === null ? '-' : `${Math.round(row.utilisation * 100)}%`,
+    rssBytes === undefined ? '-' : mebibytes(rssBytes),
+    memory === null ? '-' : mebibytes(memory.pssBytes),
+  ];
+}
+
+const mebibytes = (bytes: number): string => `${Math.round(bytes / 1_048_576)}M`;
+
+function lastExit(exit: ExitStatus | null): string {
+  return exit === null ? '-' : `${exit.how}${exit.expected ? ' as asked' : ''}, ${age(exit.agoMs)} ago`;
 }
 
 /** `42s`, `3m 5s`, `2h 10m`, `4d 3h`: the two largest units. */

@@ -24,10 +24,10 @@ export type Found =
   | { readonly state: 'stopped'; readonly stale: boolean }
   | { readonly state: 'unknown'; readonly problem: string };
 
-/** The caller closes `client`. */
-export async function findManager(paths: ServicePaths): Promise<Found> {
+/** The caller closes `client`. `memory`: the status has the memory of the workers as the kernel counts it. */
+export async function findManager(paths: ServicePaths, memory = false): Promise<Found> {
   const path = controlPath(paths);
-  const asked = path === null ? null : await ask(path);
+  const asked = path === null ? null : await ask(path, memory);
   if (asked !== null && 'client' in asked) {
     return { state: 'running', pid: asked.status.pid, problem: null, ...asked };
   }
@@ -42,7 +42,7 @@ type Asked =
   /** problem null: nobody is there; stale: a socket is left */
   | { problem: string | null; stale: boolean };
 
-async function ask(path: string): Promise<Asked> {
+async function ask(path: string, memory: boolean): Promise<Asked> {
   let client: ControlClient;
   try {
     client = await ControlClient.connect(path);
@@ -52,7 +52,7 @@ async function ask(path: string): Promise<Asked> {
     return { problem: nobody ? null : describeErrno(error), stale: code === 'ECONNREFUSED' };
   }
   try {
-    return { client, status: await client.ask({ do: 'status' }) };
+    return { client, status: await client.ask({ do: 'status', ...(memory && { memory }) }) };
   } catch (error) {
     client.close();
     return { problem: (error as Error).message, stale: false };

@@ -11,6 +11,7 @@
  * What is no such request is answered by an error with the code `PROTOCOL`, and the connection is closed.
  */
 import type { WorkerPhase } from '../core/state';
+import type { RowState } from '../scoreboard/row';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -23,7 +24,8 @@ export const MAX_SCALE = 1024;
 
 /** What a client can ask for. */
 export type Question =
-  | { readonly do: 'status' }
+  /** memory: of each worker as the kernel counts it (PSS, private), which costs a look at /proc for each */
+  | { readonly do: 'status'; readonly memory?: boolean }
   /** answered when the rollout has ended; one that has to wait for a rollout under way is answered for its own */
   | { readonly do: 'reload' }
   /** answered at once; the connection ends with the manager */
@@ -84,6 +86,49 @@ export interface WorkerStatus {
   readonly leaving: string | null;
   /** by SIGSTOP */
   readonly stopped: boolean;
+  /** what it tells of itself; null: nothing (no Node program, `--no-scoreboard`, not yet) */
+  readonly row: RowStatus | null;
+  /** as the kernel counts it; null: not asked for, or not to be had */
+  readonly memory: MemoryStatus | null;
+  /** of the worker that was in this slot last; null: none yet, or before the manager was replaced */
+  readonly lastExit: ExitStatus | null;
+}
+
+/** From the scoreboard (src/scoreboard/row.ts has what each means). */
+export interface RowStatus {
+  readonly activity: RowState;
+  readonly requests: number;
+  readonly connections: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** 0 to 1 */
+  readonly utilisation: number;
+  readonly lagMs: number;
+  /** since its last sign of life; null: none yet */
+  readonly heartbeatMs: number | null;
+  readonly rssBytes: number;
+  readonly heapBytes: number;
+}
+
+export interface MemoryStatus {
+  readonly rssBytes: number;
+  /** proportional: what is shared is divided by those who share it */
+  readonly pssBytes: number;
+  /** nobody else's */
+  readonly privateBytes: number;
+}
+
+export interface ExitStatus {
+  readonly workerId: number;
+  readonly pid: number | null;
+  /** raw wait status; −1: unknown */
+  readonly status: number;
+  /** `exited with code 1` */
+  readonly how: string;
+  /** it had been told to leave */
+  readonly expected: boolean;
+  /** since then */
+  readonly agoMs: number;
 }
 
 export interface Status {
@@ -124,7 +169,11 @@ export function parseRequest(line: string): Request | { readonly problem: string
 
 function parseQuestion(value: Record<string, unknown>): Question | null {
   switch (value.do) {
-    case 'status':
+    case 'status': {
+      const { memory } = value;
+      if (memory === undefined) return { do: 'status' };
+      return typeof memory === 'boolean' ? { do: 'status', memory } : null;
+    }
     case 'reload':
     case 'reopenLogs':
       return { do: value.do };

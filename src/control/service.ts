@@ -5,6 +5,7 @@ import type { State } from '../core/state';
 import type { Lobby } from '../manager/lobby';
 import type { ManagerObserver } from '../manager/manager';
 import { messageOf } from '../manager/messages';
+import { withMemory } from './memory';
 import type { Request, Status } from './protocol';
 import type { Reply } from './server';
 
@@ -50,7 +51,7 @@ export class ControlService implements ManagerObserver {
     }
     switch (request.do) {
       case 'status':
-        return reply.succeed(this.#status(state));
+        return this.#tellStatus(this.#status(state), request.memory === true, reply);
       case 'reload':
         this.#asked.push(reply);
         return this.#post({ do: 'reload' });
@@ -64,6 +65,11 @@ export class ControlService implements ManagerObserver {
         this.#post({ do: 'reopenLogs' });
         return this.#later(() => reply.succeed({}));
     }
+  }
+
+  #tellStatus(status: Status, memory: boolean, reply: Reply): void {
+    if (memory) void withMemory(status).then((full) => reply.succeed(full));
+    else reply.succeed(status);
   }
 
   #enter(claim: Extract<Request, { do: 'rejoin' }>, reply: Reply): void {

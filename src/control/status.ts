@@ -1,18 +1,21 @@
 /** What the manager tells of itself. */
 import type { State, WorkerState } from '../core/state';
 import { nowMs } from '../engine/clock';
-import type { Status, WorkerStatus } from './protocol';
+import type { Scoreboard } from '../scoreboard/row';
+import type { ExitStatus, RowStatus, Status, WorkerStatus } from './protocol';
 
 export interface StatusFacts {
   readonly version: string;
   readonly engine: 'native' | 'js';
   readonly startedAtMs: number;
   readonly addresses: readonly string[];
+  readonly scoreboard: Scoreboard;
+  lastExit(slot: number, nowMs: number): ExitStatus | null;
 }
 
 export function statusOf(state: State, facts: StatusFacts): Status {
   const now = nowMs();
-  const workers = state.workers.map((w) => workerStatus(w, now));
+  const workers = state.workers.map((w) => workerStatus(w, facts, now));
   return {
     pid: process.pid,
     version: facts.version,
@@ -34,7 +37,7 @@ function overall({ phase, started, rollout }: State): Status['state'] {
   return rollout === null ? 'running' : 'reloading';
 }
 
-function workerStatus(w: WorkerState, now: number): WorkerStatus {
+function workerStatus(w: WorkerState, facts: StatusFacts, now: number): WorkerStatus {
   return {
     slot: w.slot,
     workerId: w.id,
@@ -45,5 +48,27 @@ function workerStatus(w: WorkerState, now: number): WorkerStatus {
     readyMs: w.readyAtMs === null ? null : Math.round(now - w.readyAtMs),
     leaving: w.leaving,
     stopped: w.stopped,
+    row: rowStatus(facts.scoreboard, w.id, now),
+    memory: null,
+    lastExit: facts.lastExit(w.slot, now),
+  };
+}
+
+function rowStatus(scoreboard: Scoreboard, workerId: number, now: number): RowStatus | null {
+  const row = scoreboard.read(workerId);
+  if (row === null) return null;
+  const { state, heartbeatMs, requests, connections, bytesRead, bytesWritten } = row;
+  const { utilisation, lagMs, rssBytes, heapBytes } = row;
+  return {
+    activity: state,
+    requests,
+    connections,
+    bytesRead,
+    bytesWritten,
+    utilisation,
+    lagMs: Math.round(lagMs),
+    heartbeatMs: heartbeatMs === 0 ? null : Math.max(0, Math.round(now - heartbeatMs)),
+    rssBytes,
+    heapBytes,
   };
 }

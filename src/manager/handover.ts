@@ -11,6 +11,7 @@ import type { EngineHandover } from '../engine/native';
 import type { RowHandover } from '../scoreboard/board';
 import type { RunOptions } from '../options/load';
 import { defaults } from '../options/sources';
+import type { ExitsHandover } from './last-exits';
 import type { ListenersHandover } from './listeners';
 import type { ManagerHandover } from './manager';
 
@@ -49,8 +50,9 @@ export interface Handover {
   readonly listeners: ListenersHandover;
   /** listener's key → what is spoken there */
   readonly protocols: readonly (readonly [string, string])[];
-  /** of a version that had no scoreboard: none */
+  /** of a version that had no scoreboard: none; and so its last exits */
   readonly board: readonly RowHandover[];
+  readonly exits: ExitsHandover;
   readonly pidFile: { readonly path: string; readonly fd: number } | null;
   readonly control: SocketHandover | null;
   /** the former manager's hook in the workers, to be replaced by the successor's */
@@ -137,6 +139,7 @@ export function adapted(handover: Handover, files: WorkerFiles): Handover {
   return {
     ...handover,
     board,
+    exits: handover.exits ?? [],
     options: { ...defaults(), ...options },
     manager: { ...manager, state, plans },
   };

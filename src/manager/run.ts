@@ -21,6 +21,7 @@ import { readEnvDir } from './env-dir';
 import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
+import { LastExits } from './last-exits';
 import { keepOf, KeptWorkers, keptWorkers, welcome } from './keep';
 import { Lobby } from './lobby';
 import { createLog, type Log } from './log';
@@ -75,10 +76,14 @@ async function manage(options: RunOptions, report: StartReport | null): Promise<
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
   const board = new Board(engine instanceof NativeEngine ? loadBinding().binding : null);
+  const exits = new LastExits();
   const protocols = new Map<string, string>();
   const expected = keptWorkers(options);
-  const { control, lobby } = makeControl({ engine, log, listeners, protocols }, expected.length > 0);
-  const parts: Parts = { engine, log, listeners, board, control, pidFile: null, protocols, report };
+  const { control, lobby } = makeControl(
+    { engine, log, listeners, board, exits, protocols },
+    expected.length > 0,
+  );
+  const parts: Parts = { engine, log, listeners, board, exits, control, pidFile: null, protocols, report };
   let finish = (): void => close(parts);
   try {
     if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
@@ -133,14 +138,15 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   const listeners = new Listeners(engine, options);
   listeners.takeOver(handover.listeners);
   const board = new Board(loadBinding().binding);
+  const exits = new LastExits(handover.exits);
   board.takeOver(handover.board);
   if (engine instanceof NativeEngine) engine.takeOver(handover.engine);
   const pidFile = handover.pidFile && PidFile.takeOver(handover.pidFile.path, handover.pidFile.fd);
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const protocols = new Map(handover.protocols);
-  const { control } = makeControl({ engine, log, listeners, protocols }, false);
-  const parts = { engine, log, listeners, board, control, pidFile, protocols, report: null };
+  const { control } = makeControl({ engine, log, listeners, board, exits, protocols }, false);
+  const parts = { engine, log, listeners, board, exits, control, pidFile, protocols, report: null };
   const service = makeService(options, plan, parts, { former, script: handover.former.script });
   if (handover.control) control.resume(handover.control);
   return { log, manager: service.manager, finish: service.finish };
@@ -153,7 +159,7 @@ function openLog(options: RunOptions): Log {
 
 /** `expectsWorkers`: some serve without a manager, and come in there. */
 function makeControl(
-  parts: Pick<Parts, 'engine' | 'log' | 'listeners' | 'protocols'>,
+  parts: Pick<Parts, 'engine' | 'log' | 'listeners' | 'board' | 'exits' | 'protocols'>,
   expectsWorkers: boolean,
 ): { control: Control; lobby: Lobby | null } {
   const { engine, log, listeners } = parts;
@@ -165,6 +171,8 @@ function makeControl(
     engine: engine.name,
     startedAtMs,
     addresses: addressesOf(parts),
+    scoreboard: parts.board,
+    lastExit: (slot, now) => parts.exits.of(slot, now),
   });
   return { control: new Control(binding, log, facts, lobby), lobby };
 }
@@ -174,6 +182,7 @@ interface Parts {
   log: Log;
   listeners: Listeners;
   board: Board;
+  exits: LastExits;
   control: Control;
   pidFile: PidFile | null;
   /** listener's key → what is spoken there */
@@ -227,6 +236,7 @@ function makeService(
     reopenLogs: () => reopenLog(log),
     observer: observers(
       control.observer,
+      parts.exits,
       ...(report ? [report] : []),
       ...(link ? [link] : []),
       ...(keep ? [keep] : []),
@@ -257,7 +267,7 @@ function makeService(
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */
 function makeUpgrade(
   options: RunOptions,
-  { log, listeners, board, control, pidFile, protocols }: Parts,
+  { log, listeners, board, exits, control, pidFile, protocols }: Parts,
   engine: NativeEngine,
   manager: Manager,
   script = process.argv[1],
@@ -281,6 +291,7 @@ function makeUpgrade(
       atMs: nowMs(),
       options,
       manager: manager.handOver(),
+      exits: exits.handOver(),
       protocols: [...protocols],
       hook: HOOK,
       ...kept,

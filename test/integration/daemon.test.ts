@@ -73,7 +73,9 @@ describe.each(engines)('prefork start, stop, restart, reload, status, scale, %s 
 
     const table = await ground.run(['status', ...service]);
     expect(table.stdout).toMatch(/app\.pid: running, manager \d+, generation 2, \d of 3 workers ready/);
-    expect(table.stdout).toMatch(/^SLOT +PID +GENERATION +STATE +AGE$/m);
+    expect(table.stdout).toMatch(
+      /^SLOT +PID +GENERATION +STATE +AGE +REQUESTS +LAG +LOOP +RSS +PSS +LAST EXIT$/m,
+    );
 
     const restarted = await ground.run(['restart', ...background, server]);
     expect(restarted).toMatchObject({ code: 0, stderr: '' });

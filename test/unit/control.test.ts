@@ -14,7 +14,7 @@ import { createLog } from '../../src/manager/log';
 
 const json = fc.json({ maxDepth: 4 });
 const questions: fc.Arbitrary<object> = fc.oneof(
-  fc.constantFrom({ do: 'status' }, { do: 'reload' }, { do: 'reopenLogs' }),
+  fc.constantFrom({ do: 'status' }, { do: 'status', memory: true }, { do: 'reload' }, { do: 'reopenLogs' }),
   fc.record({ do: fc.constant('stop'), graceful: fc.boolean() }),
   fc.record({ do: fc.constant('scale'), workers: fc.integer({ min: 1, max: 1024 }) }),
 );
