@@ -142,6 +142,11 @@ export const errorTable = {
     (d) =>
       `manager ${d.pid} did not stop within ${d.timeout}; it goes on stopping, and stop --now ends it at once`,
   ),
+  ERR_PREFORK_STATE: entry<{ problem: string }>(
+    exitCodes.unusable,
+    'A call of the library that cannot be at this moment or in this process: finish() in the manager, start() in a worker or while another is under way.',
+    (d) => d.problem,
+  ),
   ERR_PREFORK_NEVER_READY: entry<{ problem: string }>(
     exitCodes.neverReady,
     'While no worker had yet been ready, one ended or the ready timeout passed.',

@@ -3,6 +3,7 @@ import type { PreforkOptions } from './options/schema';
 
 export type { PreforkErrorCode } from './errors';
 export { exitCodes, PreforkError } from './errors';
+export { type PoolOptions, Prefork, type TrapAction } from './library/prefork';
 export type { PreforkOptions } from './options/schema';
 
 /**

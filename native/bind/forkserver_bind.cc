@@ -55,13 +55,15 @@ bool NodeOptions(Napi::Env env, sys::ForkallOptions* options) {
   return true;
 }
 
-// (flags): 0 in the child, its pid in the parent, −errno.
+// (flags, deathSignal): 0 in the child, its pid in the parent, −errno.
 Napi::Value Fork(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Args args(info);
   int64_t flags = args.Integer(0, "flags", 0, kAnySleep);
+  int64_t death_signal = args.Integer(1, "deathSignal", 0, 64);
   if (args.failed()) return env.Undefined();
   sys::ForkallOptions options;
+  options.death_signal = static_cast<int>(death_signal);
   options.any_sleep = (flags & kAnySleep) != 0;
   last_failure = sys::ForkallFailure();
   if (!NodeOptions(env, &options)) return Napi::Number::New(env, -ENOTSUP);

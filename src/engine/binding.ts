@@ -174,8 +174,8 @@ export interface Binding {
   createPoller(onEvents: (ids: number[]) => void): NativePoller | number;
 
   // --- fork without exec (Linux with glibc on x64 or arm64; main thread only)
-  /** flags: 1 lets other threads sleep in any system call, not in futex and epoll waits alone. 0 in the child, its pid in the parent; −errno: see `forkFailure` */
-  fork(flags: number): OrErrno;
+  /** flags: 1 lets other threads sleep in any system call, not in futex and epoll waits alone. deathSignal: sent to the child when this process ends; 0: none. 0 in the child, its pid in the parent; −errno: see `forkFailure` */
+  fork(flags: number, deathSignal: number): OrErrno;
   /** what was in the way of the last fork() that failed */
   forkFailure(): NativeForkFailure;
   forkSupport(): { ok: boolean; reason: string | null };

@@ -1,6 +1,7 @@
 /** Where option values come from, and the check of each source against the table. */
 import * as v from 'valibot';
 import { preforkError } from '../errors';
+import type { Kind } from './kinds';
 import { nearest } from './nearest';
 import { quote } from './result';
 import {
@@ -80,18 +81,20 @@ function check(values: Readonly<Record<string, unknown>>, where: (name: OptionNa
     if (value === undefined) {
       continue;
     }
-    const { kind } = optionSpec(name);
-    const result = v.safeParse(kind.schema, value, { abortEarly: true });
-    if (!result.success) {
-      const [{ input, message, path }] = result.issues;
-      throw preforkError('ERR_PREFORK_OPTION_VALUE', {
-        where: where(name),
-        found: quote(path?.at(-1)?.origin === 'key' ? path.at(-1)!.key : input),
-        problem: message,
-        expected: kind.expects,
-      });
-    }
-    checked[normalisedName(name)] = result.output;
+    checked[normalisedName(name)] = checkValue(optionSpec(name).kind, value, where(name));
   }
   return { values: checked as Partial<NormalisedOptions>, has: (name) => values[name] !== undefined, where };
+}
+
+/** A value as its kind has it. Throws `ERR_PREFORK_OPTION_VALUE`; `where` is how the option is called in it. */
+export function checkValue<In, Out>(kind: Kind<In, Out, string>, value: unknown, where: string): Out {
+  const result = v.safeParse(kind.schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [{ input, message, path }] = result.issues;
+  throw preforkError('ERR_PREFORK_OPTION_VALUE', {
+    where,
+    found: quote(path?.at(-1)?.origin === 'key' ? path.at(-1)!.key : input),
+    problem: message,
+    expected: kind.expects,
+  });
 }

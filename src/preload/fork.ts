@@ -13,6 +13,8 @@ export interface ForkOptions {
   safety?: 'refuse' | 'warn';
   /** descriptors that parent and child are meant to share, and that are therefore safe */
   share?: readonly number[];
+  /** sent to the child when this process ends, however it does, PR_SET_PDEATHSIG; none by default */
+  deathSignal?: NodeJS.Signals;
 }
 
 const ANY_SLEEP = 1;
@@ -54,13 +56,16 @@ export function forkableBinding(): Binding {
 
 /** 0 in the child, its pid in the parent. */
 export function forkProcess(options: ForkOptions = {}): number {
-  const { safety = 'refuse', share = [] } = options;
+  const { safety = 'refuse', share = [], deathSignal } = options;
   const binding = forkableBinding();
   const state = randomState(binding);
   startForkCallbacks('before');
   checkSafety(binding, safety, share);
   state.drain();
-  const pid = binding.fork(safety === 'warn' ? ANY_SLEEP : 0);
+  const pid = binding.fork(
+    safety === 'warn' ? ANY_SLEEP : 0,
+    deathSignal === undefined ? 0 : constants.signals[deathSignal],
+  );
   if (pid < 0) throw forkError(binding, pid);
   if (pid > 0) return pid;
   repairChild(binding, state);
