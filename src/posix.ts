@@ -7,7 +7,8 @@
  *
  * @packageDocumentation
  */
-export type { NativeMessage as Message, NativeSockName as SockName, Rusage } from './engine/binding';
+export type { NativeMessage as Message, NativeSockName as SockName } from './engine/binding';
+export type { Rusage } from './engine/wait-result';
 export { type ReceiveOptions, channelPair, recvFd, recvMessage, sendFd, sendMessage } from './posix/channel';
 export type { Child } from './posix/child';
 export { type FlockOperation, clearCloexec, close, dup, dup2, flock, setCloexec } from './posix/descriptors';

@@ -1,6 +1,7 @@
 #include <uv.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "bind/args.h"
 #include "bind/bind.h"
@@ -19,28 +20,27 @@ constexpr double kMaxRssUnit = 1;
 
 double Milliseconds(const struct timeval& time) { return time.tv_sec * 1e3 + time.tv_usec / 1e3; }
 
-Napi::Object ToJs(Napi::Env env, const struct rusage& usage) {
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("userMs", Napi::Number::New(env, Milliseconds(usage.ru_utime)));
-  object.Set("systemMs", Napi::Number::New(env, Milliseconds(usage.ru_stime)));
-  object.Set("maxRssBytes", Napi::Number::New(env, usage.ru_maxrss * kMaxRssUnit));
-  object.Set("minorFaults", Napi::Number::New(env, usage.ru_minflt));
-  object.Set("majorFaults", Napi::Number::New(env, usage.ru_majflt));
-  object.Set("voluntaryContextSwitches", Napi::Number::New(env, usage.ru_nvcsw));
-  object.Set("involuntaryContextSwitches", Napi::Number::New(env, usage.ru_nivcsw));
-  return object;
-}
-
-// The result; null: nothing has ended yet; undefined: no such child; a number: −errno.
+// A result as a list of numbers, which is made much faster than an object with names; src/engine/wait-result.ts has its order.
+// null: nothing has ended yet; undefined: no such child; a number: −errno.
 Napi::Value ToJs(Napi::Env env, int outcome, const sys::WaitResult& result) {
   if (outcome == 0) return env.Null();
   if (outcome == -ECHILD) return env.Undefined();
   if (outcome < 0) return Napi::Number::New(env, outcome);
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("pid", Napi::Number::New(env, result.pid));
-  object.Set("status", Napi::Number::New(env, result.status));
-  object.Set("rusage", ToJs(env, result.usage));
-  return object;
+  const struct rusage& usage = result.usage;
+  const double values[] = {
+      static_cast<double>(result.pid),
+      static_cast<double>(result.status),
+      Milliseconds(usage.ru_utime),
+      Milliseconds(usage.ru_stime),
+      static_cast<double>(usage.ru_maxrss) * kMaxRssUnit,
+      static_cast<double>(usage.ru_minflt),
+      static_cast<double>(usage.ru_majflt),
+      static_cast<double>(usage.ru_nvcsw),
+      static_cast<double>(usage.ru_nivcsw),
+  };
+  Napi::Array list = Napi::Array::New(env, std::size(values));
+  for (uint32_t i = 0; i < std::size(values); i++) list.Set(i, Napi::Number::New(env, values[i]));
+  return list;
 }
 
 Napi::Value Waitpid(const Napi::CallbackInfo& info) {

@@ -4,27 +4,10 @@
  * turns the errnos into errors for users; the native engine uses them as they are.
  */
 import { join } from 'node:path';
+import type { WaitNumbers } from './wait-result';
 
 /** A file descriptor or count (≥ 0), or −errno. */
 export type OrErrno = number;
-
-/** What a child used, from wait4(2) or waitid(2). Times in milliseconds, sizes in bytes. */
-export interface Rusage {
-  userMs: number;
-  systemMs: number;
-  maxRssBytes: number;
-  minorFaults: number;
-  majorFaults: number;
-  voluntaryContextSwitches: number;
-  involuntaryContextSwitches: number;
-}
-
-/** `status` is the raw wait status, as `$?` in Perl. */
-export interface NativeWaitResult {
-  pid: number;
-  status: number;
-  rusage: Rusage;
-}
 
 /** By name as in prlimit(1), lower case ('nofile', 'core', 'as', …): [soft, hard]; -1 is RLIM_INFINITY. An unknown name is a TypeError. */
 export type Rlimits = Readonly<Record<string, readonly [number, number]>>;
@@ -107,9 +90,9 @@ export interface Binding {
   // --- processes
   spawn(spec: NativeSpawnSpec): NativeSpawnResult;
   /** waitid(P_PIDFD) when pidfd ≥ 0, else wait4(pid). null: not ended yet; undefined: no such child (ECHILD). Never WNOHANG-less for js callers of the engine. */
-  waitpid(pid: number, pidfd: number, noHang: boolean): NativeWaitResult | null | undefined | number;
+  waitpid(pid: number, pidfd: number, noHang: boolean): WaitNumbers | null | undefined | number;
   /** this addon's children (spawned or forked) only; any: the raw wait3(2) */
-  wait3(noHang: boolean, any: boolean): NativeWaitResult | null | undefined | number;
+  wait3(noHang: boolean, any: boolean): WaitNumbers | null | undefined | number;
   /** waitid(P_ALL, WSTOPPED | WCONTINUED | WNOHANG), one at a time; takes no exit away. null: nothing */
   waitStopped(): { pid: number; signal: number; stopped: boolean } | null;
   /** counts a child that another process made (clone with CLONE_PARENT, or before an execve) among this addon's own, for wait3 and adoptedChildren */

@@ -1,5 +1,5 @@
 /** The seam between the manager and the operating system: what the simulator fakes and what both engines fulfil. */
-import type { Rusage } from './binding';
+import type { Rusage } from './wait-result';
 
 /** A signal name without alternatives: 'SIGTERM', 'SIGKILL', … */
 export type Signal = NodeJS.Signals;

@@ -209,7 +209,7 @@ export class Forkservers {
     this.#byId.delete(id);
     const wasCurrent = this.#current.get(server.generation) === server;
     if (wasCurrent) this.#current.delete(server.generation);
-    const status = typeof result === 'object' ? result.status : 0xff00;
+    const status = typeof result === 'object' ? result[1] : 0xff00;
     if (wasCurrent) {
       const { generation, pid } = server;
       this.#host.tell({ type: 'ended', generation, pid, status });

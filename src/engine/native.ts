@@ -1,6 +1,6 @@
 /** The engine over the addon: children by clone and pidfd, messages over SOCK_SEQPACKET, one epoll instance for all. */
 import { MAX_MESSAGE_BYTES } from '../worker/protocol';
-import type { Binding, NativePoller, Rusage } from './binding';
+import type { Binding, NativePoller } from './binding';
 import { nowMs } from './clock';
 import type {
   Capabilities,
@@ -18,6 +18,7 @@ import type {
 import { decodeStatus, errnoCode, errnoNumber, signalNumber, UNKNOWN_STATUS } from './errno';
 import { EventQueue } from './events';
 import { type ForkserverHandover, Forkservers } from './forkservers';
+import { type Rusage, waitResult } from './wait-result';
 
 /** Descriptor number of the channel in a worker comes after its listeners. */
 const FIRST_INHERITED_FD = 3;
@@ -270,9 +271,9 @@ export class NativeEngine implements Engine {
   #reap(child: Child): void {
     const result = this.#binding.waitpid(child.pid, child.pidfd, true);
     if (result === null) return;
-    const known = typeof result === 'object';
+    const known = typeof result === 'object' ? waitResult(result) : null;
     // No such child: somebody else in this process collected it, and the status went with it.
-    this.#ended(child, known ? result.status : 0xff00, known ? result.rusage : null);
+    this.#ended(child, known?.status ?? 0xff00, known?.rusage ?? null);
   }
 
   #ended(child: Child, status: number, rusage: Rusage | null): void {

@@ -1,5 +1,5 @@
-import type { NativeWaitResult, Rusage } from '../engine/binding';
 import { decodeStatus } from '../engine/errno';
+import { type Rusage, type WaitNumbers, waitResult } from '../engine/wait-result';
 import { check } from '../system-error';
 import { addon } from './addon';
 import { type Child, liveChild } from './child';
@@ -60,7 +60,7 @@ export function wait3(options: Wait3Options = {}): WaitResult | null | undefined
 
 /** What the addon returned for a wait, the child's book-keeping brought up to date. */
 function outcome(
-  result: NativeWaitResult | null | undefined | number,
+  result: WaitNumbers | null | undefined | number,
   syscall: string,
   pid?: number,
 ): WaitResult | null | undefined {
@@ -69,7 +69,7 @@ function outcome(
     return undefined;
   }
   if (result === null || result === undefined) return result;
-  const { pid: ended, status, rusage } = result;
+  const { pid: ended, status, rusage } = waitResult(result);
   const waited: WaitResult = { pid: ended, status, ...decodeStatus(status), rusage };
   liveChild(ended)?.markReaped(waited);
   return waited;

@@ -4,7 +4,8 @@ import { openSync, readFileSync } from 'node:fs';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Binding, NativePoller, NativeWaitResult } from '../../src/engine/binding';
+import type { Binding, NativePoller } from '../../src/engine/binding';
+import { type NativeWaitResult, type WaitNumbers, waitResult } from '../../src/engine/wait-result';
 import type { ForkCommand, ForkserverBoot, ForkserverMessage } from '../../src/preload/protocol';
 import type { WorkerBoot, WorkerMessage } from '../../src/worker/protocol';
 import { root } from './root';
@@ -238,7 +239,7 @@ export class Forkserver {
         if (result === null) return;
         this.#forget(pidfd);
         this.#live.delete(pid);
-        resolve(result as NativeWaitResult);
+        resolve(waitResult(result as WaitNumbers));
         this.inbox.emit('reaped');
       });
     });

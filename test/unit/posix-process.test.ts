@@ -139,7 +139,7 @@ describe('adopted children', () => {
       const adopted = addon.adoptedChildren();
       console.log(adopted.length === 1 && adopted[0] === orphan.pid);
       addon.kill(orphan.pid, 9);
-      console.log(addon.waitpid(orphan.pid, orphan.pidfd, false).status, addon.adoptedChildren().length);
+      console.log(addon.waitpid(orphan.pid, orphan.pidfd, false)[1], addon.adoptedChildren().length);
       addon.registerChild(orphan.pid);
       for (const pid of [own.pid, foreign.pid]) addon.kill(pid, 9);
       addon.waitpid(own.pid, own.pidfd, false);

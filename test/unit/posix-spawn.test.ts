@@ -175,7 +175,7 @@ describe('spawn', () => {
       const failed = addon.spawn(spec);
       for (const fd of opened) addon.close(fd);
       const started = addon.spawn(spec);
-      console.log(JSON.stringify([failed, addon.waitpid(started.pid, started.pidfd, false).status]));
+      console.log(JSON.stringify([failed, addon.waitpid(started.pid, started.pidfd, false)[1]]));
     `);
     const output = outputOf(process.execPath, ['-e', script], { cwd: root, rlimits: { nofile: [100, 100] } });
     expect(JSON.parse(output)).toEqual([{ errno: -24, step: 'open' }, 0]);

@@ -65,7 +65,7 @@ describe('wait3', () => {
     const { stdout } = runAddonScript(`
       const foreign = require('child_process').spawn('/bin/sh', ['-c', 'exit 5'], { stdio: 'ignore' });
       const taken = addon.wait3(false, true);
-      console.log(taken.pid === foreign.pid, taken.status >> 8, addon.wait3(true, true));
+      console.log(taken[0] === foreign.pid, taken[1] >> 8, addon.wait3(true, true));
       process.exit();
     `);
     expect(stdout).toBe('true 5 undefined\n');
@@ -181,7 +181,7 @@ describe('watchExit', () => {
     const waiting = runAddonScript(`
       const child = addon.spawn(${sleep});
       const poller = addon.createPoller((ids) => {
-        console.log(ids, addon.waitpid(child.pid, child.pidfd, true).status);
+        console.log(ids, addon.waitpid(child.pid, child.pidfd, true)[1]);
         poller.unref();
       });
       poller.add(child.pidfd, 7);
@@ -273,7 +273,7 @@ describe('the poller', () => {
           const pid = await new Promise((resolve) => worker.once('message', resolve));
           await worker.terminate();
           addon.kill(pid, 9);
-          console.log(addon.waitpid(pid, -1, false).status);
+          console.log(addon.waitpid(pid, -1, false)[1]);
         }
       })();
     `);
