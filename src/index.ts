@@ -3,6 +3,15 @@ import type { PreforkOptions } from './options/schema';
 
 export type { PreforkErrorCode } from './errors';
 export { exitCodes, PreforkError } from './errors';
+export {
+  createManager,
+  type ManagedExit,
+  type ManagedWorker,
+  type ManagerEvents,
+  type ManagerOptions,
+  type ReloadOutcome,
+} from './library/create-manager';
+export type { ManagedService } from './library/managed';
 export { type PoolOptions, Prefork, type TrapAction } from './library/prefork';
 export type { PreforkOptions } from './options/schema';
 

@@ -6,6 +6,7 @@ import type { Log } from '../manager/log';
 import type { ManagerObserver } from '../manager/manager';
 import type { ServicePaths } from '../options/load';
 import { controlPath } from './locate';
+import type { Question, Results, Status } from './protocol';
 import { ControlServer } from './server';
 import { type Controllable, ControlService, type Door } from './service';
 import type { SocketHandover } from './socket';
@@ -49,6 +50,26 @@ export class Control {
   /** Until then every request is answered by an error. */
   attach(manager: Controllable): void {
     this.#service.attach(manager);
+  }
+
+  /** null: there is no manager yet */
+  get status(): Status | null {
+    return this.#service.status;
+  }
+
+  /** What a client could ask over the socket, from within this process. Rejects with an Error whose `code` is the protocol's. */
+  ask<Q extends Question>(question: Q): Promise<Results[Q['do']]> {
+    return new Promise((resolve, reject) => {
+      this.#service.handle(
+        { ...question, id: 0 },
+        {
+          progress: () => {},
+          succeed: (result) => resolve(result as Results[Q['do']]),
+          fail: (code, message) => reject(Object.assign(new Error(message), { code })),
+          detach: () => null,
+        },
+      );
+    });
   }
 
   /** Goes on with the socket of the manager that this process was before. */

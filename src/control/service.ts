@@ -40,6 +40,10 @@ export class ControlService implements ManagerObserver {
     this.#manager = manager;
   }
 
+  get status(): Status | null {
+    return this.#manager && this.#status(this.#manager.state);
+  }
+
   handle(request: Request, reply: Reply): void {
     if (request.do === 'rejoin') return this.#enter(request, reply);
     if (this.#manager === null) return reply.fail('BUSY', 'the manager is starting');

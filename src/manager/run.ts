@@ -19,6 +19,7 @@ import { displayAddress } from './addresses';
 import { openBinds } from './binds';
 import { readEnvDir } from './env-dir';
 import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
+import type { Embedding } from './embedding';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
 import { LastExits } from './last-exits';
@@ -71,7 +72,19 @@ export async function runManager(options: RunOptions, report: StartReport | null
   }
 }
 
-async function manage(options: RunOptions, report: StartReport | null): Promise<number> {
+/**
+ * Runs the service inside a program: without a word on standard error, a service manager's notifications or a replacement of
+ * the process. Rejects with what {@link runManager} would print.
+ */
+export function runEmbedded(options: RunOptions, embedding: Embedding): Promise<number> {
+  return manage(options, null, embedding);
+}
+
+async function manage(
+  options: RunOptions,
+  report: StartReport | null,
+  embedding: Embedding | null = null,
+): Promise<number> {
   const log = openLog(options);
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
@@ -83,7 +96,18 @@ async function manage(options: RunOptions, report: StartReport | null): Promise<
     { engine, log, listeners, board, exits, protocols },
     expected.length > 0,
   );
-  const parts: Parts = { engine, log, listeners, board, exits, control, pidFile: null, protocols, report };
+  const parts: Parts = {
+    engine,
+    log,
+    listeners,
+    board,
+    exits,
+    control,
+    pidFile: null,
+    protocols,
+    report,
+    embedding,
+  };
   let finish = (): void => close(parts);
   try {
     if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
@@ -95,6 +119,7 @@ async function manage(options: RunOptions, report: StartReport | null): Promise<
     const service = makeService(options, plan, parts, former && { former });
     finish = service.finish;
     if (lobby === null) await control.open(options);
+    await embedding?.begins({ control, log, board });
     // From its first turn on it listens to signals: whoever reads the pid may send one.
     const ended = service.manager.run();
     if (parts.pidFile !== null) await writePid(parts.pidFile, service.manager, ended);
@@ -146,7 +171,18 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const protocols = new Map(handover.protocols);
   const { control } = makeControl({ engine, log, listeners, board, exits, protocols }, false);
-  const parts = { engine, log, listeners, board, exits, control, pidFile, protocols, report: null };
+  const parts = {
+    engine,
+    log,
+    listeners,
+    board,
+    exits,
+    control,
+    pidFile,
+    protocols,
+    report: null,
+    embedding: null,
+  };
   const service = makeService(options, plan, parts, { former, script: handover.former.script });
   if (handover.control) control.resume(handover.control);
   return { log, manager: service.manager, finish: service.finish };
@@ -189,6 +225,8 @@ interface Parts {
   protocols: Map<string, string>;
   /** null: nobody waits for the start */
   report: StartReport | null;
+  /** null: the process is this manager's alone */
+  embedding: Embedding | null;
 }
 
 /** A manager with what is around it, and the end of all. */
@@ -212,7 +250,7 @@ function makeService(
   parts: Parts,
   resumed: { former: ManagerHandover; script?: string } | null,
 ): Composed {
-  const { engine, log, listeners, board, control, protocols, report } = parts;
+  const { engine, log, listeners, board, control, protocols, report, embedding } = parts;
   const service: Service = {
     ...plan,
     reusePort: options.reusePort,
@@ -222,7 +260,7 @@ function makeService(
   };
   if (engine instanceof NativeEngine) engine.onPreload = (event) => logPreload(log, event);
   const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
-  const notifier = Notifier.fromEnvironment(binding, log);
+  const notifier = embedding ? null : Notifier.fromEnvironment(binding, log);
   const link = notifier && new ServiceManagerLink(notifier, (event) => manager.post(event));
   const keep = KeptWorkers.of(options, log);
   const manager: Manager = new Manager({
@@ -232,7 +270,7 @@ function makeService(
     listeners,
     board,
     ...(resumed && { former: resumed.former }),
-    ...(engine instanceof NativeEngine && { upgrade: () => upgrade?.begin() }),
+    ...(engine instanceof NativeEngine && { upgrade: () => beginUpgrade(log, upgrade) }),
     reopenLogs: () => reopenLog(log),
     observer: observers(
       control.observer,
@@ -240,6 +278,7 @@ function makeService(
       ...(report ? [report] : []),
       ...(link ? [link] : []),
       ...(keep ? [keep] : []),
+      ...(embedding ? [embedding.observer] : []),
       {
         engineEvent(event) {
           if (event.type !== 'message') return;
@@ -254,7 +293,9 @@ function makeService(
     ),
   });
   const upgrade =
-    engine instanceof NativeEngine ? makeUpgrade(options, parts, engine, manager, resumed?.script) : null;
+    engine instanceof NativeEngine && !embedding
+      ? makeUpgrade(options, parts, engine, manager, resumed?.script)
+      : null;
   control.attach(manager);
   const finish = (): void => {
     link?.close();
@@ -262,6 +303,11 @@ function makeService(
     close(parts);
   };
   return { manager, finish };
+}
+
+function beginUpgrade(log: Log, upgrade: Upgrade | null): void {
+  if (upgrade !== null) upgrade.begin();
+  else log.warn({ event: 'upgrade-failed' }, 'a manager inside another program cannot replace itself');
 }
 
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */

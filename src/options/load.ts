@@ -20,6 +20,8 @@ export interface Invocation {
   readonly args: readonly string[];
   /** the directory it was asked in, by the name that the shell has for it (symbolic links kept) */
   readonly cwd: string;
+  /** of a program that embeds a manager: these are all options there are, neither a file nor the environment is read */
+  readonly embedded?: Readonly<Record<string, unknown>>;
 }
 
 /** Everything that a manager needs to know. Paths are absolute. */
@@ -162,7 +164,15 @@ async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<Run
 }
 
 /** The sources, strongest first, and the directory that relative paths start from. */
-async function gather(invocation: Pick<Invocation, 'given' | 'cwd'>, env: NodeJS.ProcessEnv) {
+async function gather(invocation: Pick<Invocation, 'given' | 'cwd' | 'embedded'>, env: NodeJS.ProcessEnv) {
+  if (invocation.embedded !== undefined) {
+    const options = fromConfig(invocation.embedded, 'createManager()');
+    return {
+      sources: [options],
+      configFile: null,
+      base: resolve(invocation.cwd, options.values.chdir ?? '.'),
+    };
+  }
   const line = fromCommandLine(invocation.given);
   const environment = fromEnvironment(env);
   const chdir = line.values.chdir ?? environment.values.chdir ?? null;
