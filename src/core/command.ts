@@ -32,6 +32,14 @@ export type LogEntry =
       afterMs: number;
     }
   | {
+      what: 'worker-retiring';
+      workerId: number;
+      slot: number;
+      generation: number;
+      pid: number | null;
+      reason: string;
+    }
+  | {
       what: 'worker-leaving';
       workerId: number;
       slot: number;
@@ -89,6 +97,8 @@ export type LogEntry =
   | { what: 'rollout-committed'; generation: number; afterMs: number }
   | { what: 'rollout-failed'; generation: number; reason: string; serving: number }
   | { what: 'scaled'; workers: number }
+  | { what: 'pool-resized'; workers: number; idle: number; busy: number }
+  | { what: 'pool-full'; workers: number; idle: number; busy: number }
   | { what: 'signal'; signal: Signal }
   | { what: 'stopping'; signal: Signal | null; immediate: boolean; workers: number }
   | { what: 'auto-restart'; intervalMs: number; forced: boolean };

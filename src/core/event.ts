@@ -14,7 +14,10 @@ export type Event =
   | { type: 'ready'; workerId: number }
   | { type: 'draining'; workerId: number }
   | { type: 'retire'; workerId: number; reason: string }
+  /** its event loop does not turn: it serves nothing */
   | { type: 'hung'; workerId: number }
+  /** of the ready workers, those that had nothing to do and those that had; about once a second */
+  | { type: 'load'; idle: number; busy: number }
   | { type: 'stopped' | 'continued'; workerId: number }
   | { type: 'exited'; workerId: number; status: number; lastWords: string | null }
   /** a listener that a worker (or --bind) asked for could not be opened */

@@ -5,7 +5,8 @@
 import type { Command } from './command';
 import type { Event } from './event';
 import { MAX_WORKERS } from './policy';
-import { isActive, type State, type WorkerState } from './state';
+import { leavesPool, maxLeaving } from './retirement';
+import { isActive, isServing, type State, type WorkerState } from './state';
 
 /** The violations of one step; empty when all is well. `nowMs` as for step(). */
 export function violations(
@@ -23,6 +24,7 @@ export function violations(
   checkLastReady(before, event, after, expect);
   checkLeaving(before, event, after, expect);
   checkCrowd(after, expect);
+  checkRetirement(before, after, expect);
   checkTimers(after, nowMs, expect);
   checkCommands(after, commands, expect);
   return found;
@@ -32,7 +34,10 @@ export function violations(
 type Expect = (holds: boolean, what: string, about?: number) => void;
 
 function checkNumbers(before: State, after: State, expect: Expect): void {
-  expect(after.desired >= 1 && after.desired <= MAX_WORKERS, 'the number of slots is out of range');
+  const { minWorkers, maxWorkers } = after.policy;
+  expect(minWorkers >= 1 && maxWorkers <= MAX_WORKERS, 'the bounds of the number of slots are out of range');
+  for (const slots of [after.desired, after.elastic.floor])
+    expect(slots >= minWorkers && slots <= maxWorkers, 'the number of slots is out of range');
   expect(after.tokens >= 0, 'spawns exceed their rate');
   expect(after.generation >= before.generation, 'the generation that serves went back');
   expect(after.generation <= after.lastGeneration, 'a generation serves that was never begun');
@@ -56,12 +61,15 @@ function committedWhole(before: State, after: State): boolean {
 const leftByItself = (w: WorkerState, event: Event): boolean =>
   event.type === 'draining' && event.workerId === w.id;
 
-/** The last ready worker is not told to leave. One that leaves or dies by itself is no fault of ours. */
+/** The last worker that serves (one that hangs does not) is not told to leave. One that leaves or dies by itself is no fault of ours. */
 function checkLastReady(before: State, event: Event, after: State, expect: Expect): void {
-  if (after.phase !== 'running' || after.workers.some((w) => w.phase === 'ready')) return;
+  if (after.phase !== 'running' || after.workers.some(isServing)) return;
   for (const w of before.workers) {
-    if (w.phase !== 'ready' || leftByItself(w, event)) continue;
-    expect(!after.workers.some(({ id }) => id === w.id), 'the last ready worker was told to leave', w.id);
+    if (!isServing(w) || leftByItself(w, event)) continue;
+    const told = after.workers.some(
+      ({ id, phase, retiring }) => id === w.id && phase !== 'ready' && retiring !== 'hung',
+    );
+    expect(!told, 'the last ready worker was told to leave', w.id);
   }
 }
 
@@ -75,10 +83,11 @@ function checkLeaving(before: State, event: Event, after: State, expect: Expect)
     const was = before.workers[at];
     if (was?.id !== w.id || was.phase !== 'ready' || w.phase === 'ready' || leftByItself(w, event)) continue;
     const fallsAway = w.slot >= after.desired || (w.leaving === 'scale' && w.generation !== after.generation);
-    // With no spare a worker that retires is told first and replaced afterwards.
-    const unspared = (w.leaving === 'retire' || w.leaving === 'hung') && after.policy.spare === 0;
-    const covered = after.workers.some((other) => other.slot === w.slot && other.phase === 'ready');
-    expect(fallsAway || unspared || covered, 'a worker was told to leave with nobody in its place', w.id);
+    // With no spare a worker that retires is told first and replaced afterwards. One that hangs has no place to fill.
+    const unspared = w.leaving === 'retire' && after.policy.spare === 0;
+    const covered = after.workers.some((other) => other.slot === w.slot && isServing(other));
+    const needed = !fallsAway && !unspared && w.leaving !== 'hung';
+    expect(!needed || covered, 'a worker was told to leave with nobody in its place', w.id);
     const untouched = w.leaving !== 'rollout' || w.generation !== after.generation;
     expect(
       untouched || inWindow(after, w.slot),
@@ -119,6 +128,26 @@ function checkCrowd(after: State, expect: Expect): void {
     expect(count <= (current === 2 ? 3 : 2), 'a slot holds more workers than it may', w.slot);
     counts.set(place, count);
   }
+}
+
+/** Replacements take up no more than the spare, and no more than a share of the pool leaves for them at once. */
+function checkRetirement(before: State, after: State, expect: Expect): void {
+  if (after.phase !== 'running') return;
+  const spare = Math.max(1, after.policy.spare);
+  expect(extra(after) <= Math.max(extra(before), spare), 'more replacements than there is spare');
+  const told = after.workers.some(
+    (w) =>
+      w.leaving === 'retire' && before.workers.some(({ id, leaving }) => id === w.id && leaving === null),
+  );
+  if (!told) return;
+  const leaving = after.workers.filter(leavesPool).length;
+  expect(leaving <= maxLeaving(after.desired), 'too much of the pool leaves at once');
+}
+
+/** Active workers beyond one a slot and generation. */
+function extra({ workers }: State): number {
+  const active = workers.filter(isActive);
+  return active.length - new Set(active.map((w) => w.slot * 2 ** 32 + w.generation)).size;
 }
 
 /** Every deadline has a timer, and no timer asks for what was due in this step. */

@@ -37,6 +37,8 @@ export function stateWithKept(
       listening,
       saidReady: true,
       retiring: null,
+      retiringAtMs: null,
+      ageUpAtMs: null,
       leaving: null,
       stopped: false,
     }));

@@ -22,8 +22,13 @@ export type SignalAction =
 export type SignalTable = Readonly<Partial<Record<Signal, SignalAction>>>;
 
 export interface Policy {
-  /** slots to keep filled, 1 to MAX_WORKERS */
+  /** slots to keep filled at the start, minWorkers to maxWorkers */
   workers: number;
+  /** bounds of the number of slots, whoever changes it; 1 to MAX_WORKERS */
+  minWorkers: number;
+  maxWorkers: number;
+  /** how many workers are to be idle, 0 < minSpare < maxSpare; null: the number of slots does not follow the load */
+  elastic: { minSpare: number; maxSpare: number } | null;
   ready: 'listen' | 'start' | 'message';
   /** with ready = 'start': alive this long after the spawn is ready */
   startIntervalMs: number;
@@ -61,6 +66,8 @@ export interface Policy {
   /** 0: without bound; each worker gets maxRequests + a random part of the jitter */
   maxRequests: number;
   maxRequestsJitter: number;
+  /** 0: without bound; from readiness on, and each worker's less a random part of up to MAX_AGE_JITTER */
+  maxAgeMs: number;
   /** listeners that a worker must be on to be ready (--bind) */
   requiredKeys: readonly string[];
   /** what a second TERM (or INT) during a stop does: KILL to all workers, or the stop's signal once more */
@@ -70,8 +77,14 @@ export interface Policy {
   signals: SignalTable;
 }
 
-/** Upper edge of `workers`; TTIN stops there. */
+/** Upper edge of `maxWorkers`: more is a typing error rather than a wish. */
 export const MAX_WORKERS = 1024;
+
+/** Share of maxAgeMs by which a worker may leave early, so that those that began together do not end together. */
+export const MAX_AGE_JITTER = 0.1;
+
+/** A worker that hangs is told to leave after so long also where its replacement is not ready. */
+export const HUNG_WAIT_MS = 10_000;
 
 /** INTs that arrive within this time count once: a terminal and npm both send one. */
 export const INTERRUPT_WINDOW_MS = 1000;
@@ -112,6 +125,9 @@ export const signalPresets = {
 
 export const defaultPolicy: Policy = {
   workers: 1,
+  minWorkers: 1,
+  maxWorkers: MAX_WORKERS,
+  elastic: null,
   ready: 'listen',
   startIntervalMs: 1000,
   readyTimeoutMs: 60_000,
@@ -133,6 +149,7 @@ export const defaultPolicy: Policy = {
   spawnPerSecond: 8,
   maxRequests: 0,
   maxRequestsJitter: 0,
+  maxAgeMs: 0,
   requiredKeys: [],
   secondStop: 'kill',
   autoRestartIntervalMs: 0,

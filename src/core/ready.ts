@@ -1,5 +1,6 @@
 /** When a worker counts as ready. */
 import type { Draft } from './draft';
+import { MAX_AGE_JITTER } from './policy';
 import type { WorkerState } from './state';
 
 /** Listeners that this worker still has to be on: those of --bind, and those that its slot serves now. */
@@ -28,11 +29,16 @@ export function askAllAgain(d: Draft): void {
 }
 
 export function becomeReady(d: Draft, w: WorkerState): void {
-  d.patch(w, { phase: 'ready', readyAtMs: d.now, deadlineMs: null });
+  d.patch(w, { phase: 'ready', readyAtMs: d.now, deadlineMs: null, ageUpAtMs: ageUpAtMs(d, w) });
   d.s.everReady = true;
   d.setSlot(w.slot, { failures: 0, notBeforeMs: 0 });
   if (d.s.rollout !== null && d.isCandidate(w)) d.s.rollout = { ...d.s.rollout, batchAtMs: d.now };
   const { id: workerId, slot, generation, pid } = w;
   d.log('info', { what: 'worker-ready', workerId, slot, generation, pid, afterMs: d.now - w.spawnedAtMs });
   d.statusChanged();
+}
+
+function ageUpAtMs(d: Draft, w: WorkerState): number | null {
+  const { maxAgeMs } = d.policyOf(w.generation);
+  return maxAgeMs === 0 ? null : d.now + maxAgeMs * (1 - MAX_AGE_JITTER * d.random());
 }

@@ -1,8 +1,9 @@
 /** Desired against actual: fills slots, moves rollouts on, lets surplus workers go. Runs after every event. */
 import type { Draft } from './draft';
-import { autoRestart, beginQueued, failRollout, progressRollout, rollingSlots, slotsOf } from './rollout';
-import type { LeaveReason, WorkerState } from './state';
-import { isActive } from './state';
+import { slotsOf } from './elastic';
+import { hungTooLong, mayReplace, retireAged, retirement } from './retirement';
+import { autoRestart, beginQueued, failRollout, progressRollout, rollingSlots } from './rollout';
+import { isActive, isServing, type LeaveReason, type WorkerState } from './state';
 import { reconcileStop } from './stop';
 
 export function reconcile(d: Draft): void {
@@ -11,6 +12,7 @@ export function reconcile(d: Draft): void {
     giveUpUnspawnable(d);
     beginQueued(d);
     autoRestart(d);
+    retireAged(d);
     drainSurplus(d);
     fill(d);
     passSignalOn(d);
@@ -62,28 +64,9 @@ function activeBySlot(d: Draft, generation: number): BySlot {
 
 function ensure(d: Draft, slot: number, generation: number, bySlot: BySlot): void {
   const active = bySlot[slot];
-  if (active === undefined || (active.every((w) => w.retiring !== null) && mayReplace(d))) {
+  if (active === undefined || (active.every((w) => w.retiring !== null) && mayReplace(d, active))) {
     spawnInto(d, slot, generation);
   }
-}
-
-/** Whether a retiring worker may get its successor before it leaves: as spare allows, and always where it serves alone. */
-function mayReplace(d: Draft): boolean {
-  const alone = d.workers.filter((w) => w.phase === 'ready').length <= 1;
-  return replacements(d) < (alone ? Math.max(d.s.policy.spare, 1) : d.s.policy.spare);
-}
-
-/** Active workers beyond one a slot and generation: replacements whose predecessors have not left. */
-function replacements(d: Draft): number {
-  const seen = new Set<string>();
-  let extra = 0;
-  for (const w of d.workers) {
-    if (!isActive(w)) continue;
-    const place = `${w.slot}/${w.generation}`;
-    if (seen.has(place)) extra++;
-    seen.add(place);
-  }
-  return extra;
 }
 
 function spawnInto(d: Draft, slot: number, target: number): void {
@@ -110,6 +93,8 @@ function spawnInto(d: Draft, slot: number, target: number): void {
     listening: [],
     saidReady: false,
     retiring: null,
+    retiringAtMs: null,
+    ageUpAtMs: null,
     leaving: null,
     stopped: false,
   });
@@ -154,16 +139,16 @@ function giveUpUnspawnable(d: Draft): void {
 // --- letting go ------------------------------------------------------------------------------------------------
 
 function drainSurplus(d: Draft): void {
-  let ready = d.workers.filter((w) => w.phase === 'ready').length;
+  let serving = d.workers.filter(isServing).length;
   const told = new Set<number>();
   for (const w of d.workers.slice()) {
     if (!isActive(w)) continue;
     const reason = surplusReason(d, w);
     if (reason === null) continue;
-    if (w.phase === 'ready') {
+    if (isServing(w)) {
       // Whatever the plan, somebody serves.
-      if (ready <= 1) continue;
-      ready--;
+      if (serving <= 1) continue;
+      serving--;
     }
     d.drain(w, reason, reason === 'hung' ? 'SIGQUIT' : d.s.policy.drainSignal);
     if (reason === 'rollout') told.add(w.id);
@@ -181,6 +166,7 @@ function tellAgain(d: Draft, told: ReadonlySet<number>): void {
 }
 
 function surplusReason(d: Draft, w: WorkerState): LeaveReason | null {
+  if (hungTooLong(d, w)) return 'hung';
   const target = targetGeneration(d, w.slot);
   if (w.generation === target || d.isCandidate(w)) {
     if (w.slot >= slotsOf(d, d.policyOf(w.generation))) return 'scale';
@@ -208,18 +194,6 @@ function isReplaced(d: Draft, w: WorkerState, target: number): boolean {
       other.retiring === null &&
       (other.generation === target || (failed && other.generation < w.generation)),
   );
-}
-
-function retirement(d: Draft, w: WorkerState): LeaveReason | null {
-  const relieved = d.workers.some(
-    (other) =>
-      other.slot === w.slot &&
-      other.generation === w.generation &&
-      other.phase === 'ready' &&
-      other.retiring === null,
-  );
-  if (!relieved && d.s.policy.spare > 0) return null;
-  return w.retiring === 'hung' ? 'hung' : 'retire';
 }
 
 // --- the rest ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 /** How one generation replaces another: begin, commit, fail. */
 import type { Draft } from './draft';
 import type { Policy } from './policy';
+import { elasticOf, slotsOf } from './elastic';
 import { askAllAgain } from './ready';
-import { isActive, type Rollout, type State } from './state';
+import { isActive, isServing, type Rollout, type State } from './state';
 
 export function beginReload(d: Draft): void {
   if (d.s.phase !== 'running') return;
@@ -56,11 +57,6 @@ export function rollingSlots(d: Draft): number {
   return rollout?.policy?.rollout === 'rolling' ? Math.min(rollout.window, slotsOf(d, rollout.policy)) : 0;
 }
 
-/** Slots of a generation: those that its own configuration asks for where that changed, else as many as now. */
-export function slotsOf(d: Draft, { workers }: Policy): number {
-  return workers === d.s.policy.workers ? d.s.desired : workers;
-}
-
 /** Gives the new generation up; its workers become surplus, and what serves goes on serving. */
 export function failRollout(d: Draft, rollout: Rollout, reason: string, spawnedAtMs: number): void {
   const { generation, policy } = rollout;
@@ -85,7 +81,7 @@ export function progressRollout(d: Draft): void {
   const slots = slotsOf(d, policy);
   const ready = new Set<number>();
   for (const w of d.workers) {
-    if (w.generation === generation && w.phase === 'ready' && w.slot < slots) ready.add(w.slot);
+    if (w.generation === generation && isServing(w) && w.slot < slots) ready.add(w.slot);
   }
   if (policy.rollout === 'surge') {
     if (ready.size >= Math.max(1, Math.ceil(policy.rolloutReady * slots))) commit(d, rollout, policy);
@@ -101,10 +97,12 @@ export function progressRollout(d: Draft): void {
 
 function commit(d: Draft, { generation, startedAtMs }: Rollout, policy: Policy): void {
   const desired = slotsOf(d, policy);
+  const elastic = elasticOf(d, policy);
   Object.assign(d.s, {
     generation,
     policy,
     desired,
+    elastic,
     committedAtMs: d.now,
     attemptedAtMs: d.now,
     rollout: null,

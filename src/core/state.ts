@@ -37,6 +37,10 @@ export interface WorkerState {
   saidReady: boolean;
   /** why it should be replaced before it leaves; null: it should not */
   retiring: string | null;
+  /** since when */
+  retiringAtMs: number | null;
+  /** when its age is up; null: never, or not ready yet */
+  ageUpAtMs: number | null;
   leaving: LeaveReason | null;
   /** by SIGSTOP */
   stopped: boolean;
@@ -62,11 +66,26 @@ export interface Rollout {
   notBeforeMs: number;
 }
 
+/** Of a pool whose size follows the load. */
+export interface ElasticState {
+  /** no fewer slots than this: policy.minWorkers, moved by TTIN, TTOU and scale */
+  floor: number;
+  /** slots that the next look may add */
+  growBy: number;
+  /** since when more were idle than need be, at every look; null: not so */
+  calmSinceMs: number | null;
+  /** when the load was last looked at */
+  lookedAtMs: number | null;
+  /** it was said that the load asks for more slots than there may be */
+  fullSaid: boolean;
+}
+
 export interface State {
   phase: 'running' | 'stopping' | 'ended';
   policy: Policy;
-  /** slots to keep filled: policy.workers, changed by TTIN, TTOU and scale */
+  /** slots to keep filled: policy.workers, changed by TTIN, TTOU, scale and the load */
   desired: number;
+  elastic: ElasticState;
   /** the generation that serves */
   generation: number;
   /** the highest number given out */
@@ -112,6 +131,7 @@ export function initialState(policy: Policy, nowMs: number, seed: number): State
     phase: 'running',
     policy,
     desired: policy.workers,
+    elastic: initialElastic(policy),
     generation: policy.generationPerSpawn ? 0 : 1,
     lastGeneration: policy.generationPerSpawn ? 0 : 1,
     committedAtMs: nowMs,
@@ -133,5 +153,13 @@ export function initialState(policy: Policy, nowMs: number, seed: number): State
   };
 }
 
+export function initialElastic({ minWorkers: floor }: Policy): ElasticState {
+  return { floor, growBy: 1, calmSinceMs: null, lookedAtMs: null, fullSaid: false };
+}
+
 /** Counted on to serve: neither leaving nor told to. */
 export const isActive = (w: WorkerState): boolean => w.phase === 'starting' || w.phase === 'ready';
+
+export const isHung = (w: WorkerState): boolean => w.phase === 'ready' && w.retiring === 'hung';
+
+export const isServing = (w: WorkerState): boolean => w.phase === 'ready' && w.retiring !== 'hung';

@@ -6,9 +6,11 @@ import type { Signal } from '../engine/engine';
 import type { Command } from './command';
 import { Draft } from './draft';
 import type { ControlRequest, Event } from './event';
-import { INTERRUPT_WINDOW_MS, MAX_WORKERS, type SignalAction } from './policy';
+import { onLoad, scale, scaleBy } from './elastic';
+import { INTERRUPT_WINDOW_MS, type SignalAction } from './policy';
 import { askAllAgain, becomeReady, becomeReadyIf, missingListeners } from './ready';
 import { reconcile } from './reconcile';
+import { retire } from './retirement';
 import { beginReload, configFailed, configLoaded, failRollout, tellEnded } from './rollout';
 import { isActive, type State, type WorkerState } from './state';
 import { beginStop, forceStop, startFailed } from './stop';
@@ -40,6 +42,8 @@ function handle(d: Draft, event: Event): void {
       return configLoaded(d, event.generation, event.policy);
     case 'configFailed':
       return configFailed(d, event.generation, event.reason);
+    case 'load':
+      return onLoad(d, event.idle, event.busy);
     case 'listenFailed':
       return onListenFailed(d, event.address, event.code);
     default: {
@@ -191,10 +195,6 @@ function onSelfDraining(d: Draft, w: WorkerState): void {
   d.statusChanged();
 }
 
-function retire(d: Draft, w: WorkerState, reason: string): void {
-  if (w.phase === 'ready' && w.retiring === null) d.patch(w, { retiring: reason });
-}
-
 /** Timers of workers that have run out. */
 function expire(d: Draft): void {
   for (const w of d.workers.slice()) {
@@ -263,7 +263,7 @@ function perform(d: Draft, action: SignalAction, signal: Signal): void {
     case 'hangup':
       return beginReload(d);
     case 'scale':
-      return scale(d, d.s.desired + action.by);
+      return scaleBy(d, action.by);
     case 'forward':
       return forward(d, action.signal, action.intervalMs ?? 0);
     case 'reopenLogs':
@@ -277,15 +277,6 @@ function maintain(d: Draft, what: 'reopenLogs' | 'upgrade' | 'ignore'): void {
   if (what === 'reopenLogs') d.commands.push({ type: 'reopenLogs' });
   // A stop is carried to its end by the manager that began it. So is half a rollout: there the shell waits.
   if (what === 'upgrade' && d.s.phase === 'running') d.commands.push({ type: 'reexec' });
-}
-
-function scale(d: Draft, workers: number): void {
-  const desired = Math.min(Math.max(Math.trunc(workers), 1), MAX_WORKERS);
-  if (d.s.phase === 'stopping' || desired === d.s.desired || !Number.isFinite(desired)) return;
-  if (d.s.policy.generationPerSpawn) return;
-  d.s.desired = desired;
-  d.log('info', { what: 'scaled', workers: desired });
-  d.statusChanged();
 }
 
 function forward(d: Draft, signal: Signal, intervalMs: number): void {

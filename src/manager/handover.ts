@@ -4,7 +4,7 @@
  */
 import { fstatSync, readSync, writeSync } from 'node:fs';
 import { defaultPolicy, type Policy } from '../core/policy';
-import { initialState } from '../core/state';
+import { initialState, type WorkerState } from '../core/state';
 import type { Binding } from '../engine/binding';
 import type { SocketHandover } from '../control/socket';
 import type { EngineHandover } from '../engine/native';
@@ -119,7 +119,8 @@ export function checkSchema({ schema }: Handover): void {
 export function adapted(handover: Handover, files: WorkerFiles): Handover {
   const { manager, options } = handover;
   const policy = withDefaults(manager.state.policy);
-  const state = { ...initialState(policy, handover.atMs, 1), ...manager.state, policy };
+  const workers = manager.state.workers.map((w) => ({ ...FORMER_WORKER, ...w }));
+  const state = { ...initialState(policy, handover.atMs, 1), ...manager.state, policy, workers };
   const plans = manager.plans.map(([generation, { bind, launch, policy }]) => {
     const args = launch.args.map((arg) => (arg === handover.hook ? files.hook : arg));
     const preload = launch.preload && {
@@ -144,5 +145,8 @@ export function adapted(handover: Handover, files: WorkerFiles): Handover {
     manager: { ...manager, state, plans },
   };
 }
+
+/** What a worker of a version that knew no age is taken for: one that has none. */
+const FORMER_WORKER = { retiringAtMs: null, ageUpAtMs: null } satisfies Partial<WorkerState>;
 
 const withDefaults = (policy: Policy): Policy => ({ ...defaultPolicy, ...policy });

@@ -32,6 +32,8 @@ export function messageOf(entry: LogEntry): string {
       return `${named(entry.pid)} started in slot ${entry.slot}, generation ${entry.generation}`;
     case 'worker-ready':
       return `${named(entry.pid)} is ready in slot ${entry.slot} after ${seconds(entry.afterMs)}`;
+    case 'worker-retiring':
+      return `${named(entry.pid)} in slot ${entry.slot} is to be replaced: ${retirement(entry.reason)}`;
     case 'worker-leaving':
       return `${named(entry.pid)} is told to finish (${entry.signal}): ${reasons[entry.reason]}`;
     case 'worker-killed':
@@ -66,9 +68,18 @@ export function messageOf(entry: LogEntry): string {
   }
 }
 
+const retirements: Readonly<Record<string, string>> = {
+  hung: 'its event loop does not turn',
+  'max-age': 'its age is up (--max-age)',
+  'max-memory': 'it uses as much memory as it may (--max-memory)',
+  'max-requests': 'it has served as many requests as it may (--max-requests)',
+};
+
+const retirement = (reason: string): string => retirements[reason] ?? reason;
+
 type RolloutEntry = Extract<
   LogEntry,
-  { what: `rollout-${string}` | 'scaled' | 'signal' | 'stopping' | 'auto-restart' }
+  { what: `rollout-${string}` | `pool-${string}` | 'scaled' | 'signal' | 'stopping' | 'auto-restart' }
 >;
 
 function rolloutMessage(entry: RolloutEntry): string {
@@ -83,6 +94,10 @@ function rolloutMessage(entry: RolloutEntry): string {
       return `generation ${entry.generation} failed, generation ${entry.serving} goes on serving: ${entry.reason}`;
     case 'scaled':
       return `${entry.workers} workers are wanted now`;
+    case 'pool-resized':
+      return `${entry.workers} workers are wanted now: ${entry.busy} were busy and ${entry.idle} idle`;
+    case 'pool-full':
+      return `the load asks for more than ${entry.workers} workers (--max-workers): ${entry.busy} are busy and ${entry.idle} idle`;
     case 'signal':
       return `received ${entry.signal}`;
     case 'stopping': {

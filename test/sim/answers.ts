@@ -145,8 +145,10 @@ function stopped(action: SignalAction, signal: Signal, step: Step): string | nul
   const told = action.do === 'stop' && action.signal !== undefined ? action.signal : before.policy.stopSignal;
   if (before.stop === null) {
     const all = action.do === 'stop' && (action.intervalMs ?? 0) > 0 ? 1 : before.workers.length;
-    const left = before.workers.filter((w) => isActive(w) && w.pid !== null).slice(0, all);
-    return left.every((w) => isTold(commands, w, told)) ? null : 'a worker was not told of the stop';
+    const left = before.workers.filter(isActive).slice(0, all);
+    return left.every((w) => w.pid === null || isTold(commands, w, told))
+      ? null
+      : 'a worker was not told of the stop';
   }
   if (before.stop.immediate) return null;
   if (signal === 'SIGQUIT' && action.do === 'stop') return hurried(step);

@@ -9,7 +9,7 @@ export default defineConfig({
       enabled: true,
       provider: 'v8',
       reporter: ['text'],
-      include: ['src/core/{step,reconcile,rollout,stop,ready,draft,state,random}.ts'],
+      include: ['src/core/{step,reconcile,retirement,elastic,rollout,stop,ready,draft,state,random}.ts'],
       thresholds: { branches: 100, functions: 100, lines: 100, statements: 100 },
     },
   },

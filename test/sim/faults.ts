@@ -26,7 +26,10 @@ export const FAULTS = [
   'retires',
   'stops listening and starts again',
   'says everything twice',
+  'grows too big',
   'hangs',
+  'hangs for a while',
+  'all hang',
   'bad deployment',
   // messages and exits
   'exit noticed late',
@@ -45,6 +48,8 @@ export const FAULTS = [
   'CONT to a worker',
   'exit storm',
   'listen failed',
+  'load rises',
+  'load falls',
   // configuration
   'configuration fails',
   'configuration takes long',

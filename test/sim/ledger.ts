@@ -4,7 +4,7 @@
  */
 import type { Command } from '../../src/core/command';
 import type { Event } from '../../src/core/event';
-import { INTERRUPT_WINDOW_MS, MAX_WORKERS, type Policy } from '../../src/core/policy';
+import { INTERRUPT_WINDOW_MS, type Policy } from '../../src/core/policy';
 import type { State } from '../../src/core/state';
 
 export class Violation extends Error {}
@@ -18,7 +18,6 @@ export class Ledger {
   readonly #committed = new Set<number>();
   #lastWorkerId = 0;
   #rollout: number | null = null;
-  #desired: number;
   #started = false;
   #reloadWanted = false;
   #stopCode: number | null = null;
@@ -34,7 +33,6 @@ export class Ledger {
   #tokensAtMs: number;
 
   constructor(state: State, nowMs: number) {
-    this.#desired = state.desired;
     this.#burst = state.policy.spawnBurst;
     this.#perSecond = state.policy.spawnPerSecond;
     this.#tokens = this.#burst;
@@ -61,15 +59,11 @@ export class Ledger {
     if (event.type === 'exited' || event.type === 'spawnFailed') this.open.delete(event.workerId);
     this.#refill(after.policy, nowMs);
     const asked = wish(before, event);
-    if (asked === 'scale' && before.phase === 'running') this.#desired = scaled(before, event, this.#desired);
     return (
       this.#asked(asked, before, event, after, nowMs) ??
       this.#commands(commands, before, after, nowMs) ??
       this.#begun(after) ??
       (sameWorkers(after, this.open) ? null : 'the workers of the state are not the children there are') ??
-      (after.desired === this.#desired
-        ? null
-        : `${after.desired} slots, but ${this.#desired} were asked for`) ??
       (after.phase === 'ended' && this.#exit === null ? 'ended without exit' : null) ??
       (this.#reloadWanted && after.rollout === null && !after.reloadQueued ? 'a reload was forgotten' : null)
     );
@@ -124,7 +118,7 @@ export class Ledger {
     let published = false;
     for (const command of commands) {
       if (this.#exit !== null) return 'a command after exit';
-      const wrong = this.#command(command, before, after, nowMs);
+      const wrong = this.#command(command, after, nowMs);
       if (wrong !== null) return wrong;
       if (command.type === 'publishStatus' && published) return 'the status was published twice in a step';
       published ||= command.type === 'publishStatus';
@@ -132,7 +126,7 @@ export class Ledger {
     return published || sameStatus(before, after) ? null : 'the status changed and was not published';
   }
 
-  #command(command: Command, before: State, after: State, nowMs: number): string | null {
+  #command(command: Command, after: State, nowMs: number): string | null {
     switch (command.type) {
       case 'spawn':
         return this.#spawn(command.workerId, command.generation, after);
@@ -143,7 +137,7 @@ export class Ledger {
         return this.#begin(command.generation);
       case 'rolloutEnded':
         this.#attemptMs = nowMs;
-        return this.#rolloutEnded(command, before, after);
+        return this.#rolloutEnded(command, after);
       case 'generationEnded':
         return this.#generationEnded(command.generation, after);
       case 'started':
@@ -190,20 +184,13 @@ export class Ledger {
     return null;
   }
 
-  #rolloutEnded(
-    { generation, ok }: { generation: number; ok: boolean },
-    before: State,
-    after: State,
-  ): string | null {
+  #rolloutEnded({ generation, ok }: { generation: number; ok: boolean }, after: State): string | null {
     if (this.#settled.has(generation)) return 'the end of a rollout was told twice';
     if (this.#rollout !== generation) return 'the end of a rollout that was not there';
     this.#rollout = null;
     this.#settled.add(generation);
     if (!ok) return after.generation === generation ? 'a generation that failed serves' : null;
     this.#committed.add(generation);
-    const wanted = before.rollout?.policy?.workers;
-    // A configuration that asks for another number than before wins over TTIN and TTOU.
-    if (wanted !== undefined && wanted !== before.policy.workers) this.#desired = wanted;
     return null;
   }
 
@@ -235,10 +222,10 @@ export class Ledger {
 }
 
 /** What the event asks the manager for. */
-function wish(state: State, event: Event): 'stop' | 'reload' | 'scale' | null {
+function wish(state: State, event: Event): 'stop' | 'reload' | null {
   if (event.type === 'control') {
     const { request } = event;
-    return request.do === 'stop' || request.do === 'reload' || request.do === 'scale' ? request.do : null;
+    return request.do === 'stop' || request.do === 'reload' ? request.do : null;
   }
   if (event.type !== 'signal') return null;
   const action = state.policy.signals[event.signal];
@@ -250,22 +237,10 @@ function wish(state: State, event: Event): 'stop' | 'reload' | 'scale' | null {
     case 'hangup':
       return event.terminalGone === true ? 'stop' : 'reload';
     case 'reload':
-    case 'scale':
       return action.do;
     default:
       return null;
   }
-}
-
-function scaled(state: State, event: Event, desired: number): number {
-  if (state.policy.generationPerSpawn) return desired;
-  let wanted = desired;
-  if (event.type === 'control' && event.request.do === 'scale') wanted = Math.trunc(event.request.workers);
-  if (event.type === 'signal') {
-    const action = state.policy.signals[event.signal];
-    if (action?.do === 'scale') wanted = desired + action.by;
-  }
-  return Number.isNaN(wanted) ? desired : Math.min(Math.max(wanted, 1), MAX_WORKERS);
 }
 
 function sameWorkers(state: State, open: ReadonlySet<number>): boolean {

@@ -8,7 +8,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     bug: 'the last ready worker may be told to leave',
     file: 'reconcile.ts',
-    find: 'if (ready <= 1) continue;',
+    find: 'if (serving <= 1) continue;',
     replace: '',
   },
   {
@@ -139,9 +139,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: 'replacements beyond the spare',
-    file: 'reconcile.ts',
-    find: 'return replacements(d) < (alone',
-    replace: 'return true || replacements(d) < (alone',
+    file: 'retirement.ts',
+    find: 'return free > 0 &&',
+    replace: 'return free > -2 &&',
   },
   {
     bug: 'a reaped worker stays in the books',
@@ -157,9 +157,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: 'TTOU below one',
-    file: 'step.ts',
-    find: 'Math.min(Math.max(Math.trunc(workers), 1), MAX_WORKERS)',
-    replace: 'Math.min(Math.trunc(workers), MAX_WORKERS)',
+    file: 'elastic.ts',
+    find: 'Math.min(Math.max(workers, minWorkers), maxWorkers)',
+    replace: 'Math.min(workers, maxWorkers)',
   },
   {
     bug: 'two INTs of one keystroke count twice',
@@ -169,9 +169,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: 'another number of slots is not published',
-    file: 'step.ts',
-    find: 'workers: desired });\n  d.statusChanged();',
-    replace: 'workers: desired });',
+    file: 'elastic.ts',
+    find: "{ what: 'scaled', workers: wanted });\n  d.statusChanged();",
+    replace: "{ what: 'scaled', workers: wanted });",
   },
   {
     bug: 'the end of a generation is not told',
@@ -184,6 +184,90 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'step.ts',
     find: "return retire(d, w, 'hung');",
     replace: 'return;',
+  },
+  {
+    bug: 'a worker that hangs waits for its replacement for ever',
+    file: 'retirement.ts',
+    find: 'if (d.now >= untilMs) return true;',
+    replace: '',
+  },
+  {
+    bug: 'the wait of a worker that hangs has no timer',
+    file: 'retirement.ts',
+    find: 'd.later(untilMs);',
+    replace: '',
+  },
+  {
+    bug: 'those that hang wait behind others for their replacement',
+    file: 'retirement.ts',
+    find: '(retiring.some(isHung) || free > unreplacedHung(d))',
+    replace: 'true',
+  },
+  {
+    bug: 'a worker that hangs counts as one that serves',
+    file: 'state.ts',
+    find: "w.phase === 'ready' && w.retiring !== 'hung'",
+    replace: "w.phase === 'ready'",
+  },
+  {
+    bug: 'the whole pool leaves for retirement at once',
+    file: 'retirement.ts',
+    find: 'leaving(d) < maxLeaving(d.s.desired)',
+    replace: 'leaving(d) < d.s.desired',
+  },
+  {
+    bug: 'workers of one age leave together',
+    file: 'ready.ts',
+    find: '(1 - MAX_AGE_JITTER * d.random())',
+    replace: '(1 + MAX_AGE_JITTER * d.random())',
+  },
+  {
+    bug: 'an age has no timer',
+    file: 'retirement.ts',
+    find: 'else d.later(w.ageUpAtMs);',
+    replace: '',
+  },
+  {
+    bug: 'the pool grows by one a look however far behind it is',
+    file: 'elastic.ts',
+    find: 'Math.min(look.growBy * 2, MAX_GROWTH)',
+    replace: '1',
+  },
+  {
+    bug: 'the pool grows beyond its bound',
+    file: 'elastic.ts',
+    find: ', policy.maxWorkers - desired)',
+    replace: ')',
+  },
+  {
+    bug: 'the pool shrinks below its floor',
+    file: 'elastic.ts',
+    find: '&& d.s.desired > look.floor)',
+    replace: '&& d.s.desired > 1)',
+  },
+  {
+    bug: 'the pool shrinks at the first idle look',
+    file: 'elastic.ts',
+    find: 'd.now - calmSinceMs >= CALM_MS && ',
+    replace: '',
+  },
+  {
+    bug: 'looks that come together count each',
+    file: 'elastic.ts',
+    find: 'd.now - was.lookedAtMs < LOOK_MS - EARLY_MS',
+    replace: 'false',
+  },
+  {
+    bug: 'a new size of the pool is not published',
+    file: 'elastic.ts',
+    find: "{ what: 'pool-resized', workers, ...load });\n  d.statusChanged();",
+    replace: "{ what: 'pool-resized', workers, ...load });",
+  },
+  {
+    bug: 'a configuration whose pool does not follow the load keeps the number that it made',
+    file: 'elastic.ts',
+    find: ' && (former.elastic === null) === (policy.elastic === null);',
+    replace: ';',
   },
   // As it once was.
   {
@@ -212,9 +296,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: 'the last worker is never replaced without a spare',
-    file: 'reconcile.ts',
-    find: '(alone ? Math.max(d.s.policy.spare, 1) : d.s.policy.spare)',
-    replace: 'd.s.policy.spare',
+    file: 'retirement.ts',
+    find: '(alone ? Math.max(spare, 1) : spare)',
+    replace: 'spare',
   },
   {
     bug: 'generations pile up while old workers are kept',

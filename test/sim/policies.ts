@@ -2,7 +2,9 @@
 import {
   defaultPolicy,
   defaultSignals,
+  HUNG_WAIT_MS,
   ghostSignals,
+  MAX_WORKERS,
   type Policy,
   type SignalTable,
   starterSignals,
@@ -52,11 +54,27 @@ function starterPolicy(random: Random): Policy {
   };
 }
 
+/** Most slots of a pool that follows the load: two generations of it must find pids. */
+const MAX_ELASTIC = 8;
+
+/** How many slots, within what bounds, and whether their number follows the load. */
+function drawSize(random: Random): Pick<Policy, 'workers' | 'minWorkers' | 'maxWorkers' | 'elastic'> {
+  const workers = random.chance(0.92) ? random.int(1, 4) : random.int(5, MAX_ELASTIC);
+  const isBounded = random.chance(0.4);
+  const minSpare = random.int(1, 3);
+  return {
+    workers,
+    minWorkers: isBounded ? random.int(1, workers) : 1,
+    maxWorkers: isBounded ? random.int(workers, MAX_ELASTIC) : MAX_WORKERS,
+    elastic: isBounded && random.chance(0.8) ? { minSpare, maxSpare: minSpare + random.int(1, 3) } : null,
+  };
+}
+
 export function drawPolicy(random: Random): Policy {
   if (random.chance(0.15)) return starterPolicy(random);
   const backoffBaseMs = random.pick([0, 20, 500]);
   return {
-    workers: random.chance(0.92) ? random.int(1, 4) : random.int(5, 8),
+    ...drawSize(random),
     ready: random.pick(['listen', 'listen', 'message', 'start'] as const),
     startIntervalMs: random.pick([0, 100, 1000]),
     readyTimeoutMs: random.chance(0.1) ? null : random.int(200, 5000),
@@ -78,6 +96,7 @@ export function drawPolicy(random: Random): Policy {
     spawnPerSecond: random.pick([1, 8, 50]),
     maxRequests: random.pick([0, 0, 100]),
     maxRequestsJitter: random.pick([0, 20]),
+    maxAgeMs: random.chance(0.15) ? random.int(12_000, 60_000) : 0,
     requiredKeys: KEYS.slice(0, random.int(0, KEYS.length)),
     secondStop: random.chance(0.8) ? 'kill' : 'forward',
     autoRestartIntervalMs: random.chance(0.1) ? random.int(12_000, 30_000) : 0,
@@ -92,7 +111,8 @@ export function changePolicy(policy: Policy, random: Random): Policy {
   if (other.generationPerSpawn) return policy;
   return {
     ...policy,
-    workers: random.chance(0.3) ? other.workers : policy.workers,
+    ...changeSize(policy, other, random),
+    maxAgeMs: other.maxAgeMs,
     ready: random.chance(0.2) ? other.ready : policy.ready,
     rollout: other.rollout,
     rolloutBatch: other.rolloutBatch,
@@ -107,6 +127,17 @@ export function changePolicy(policy: Policy, random: Random): Policy {
   };
 }
 
+function changeSize(policy: Policy, other: Policy, random: Random): Partial<Policy> {
+  const { workers, minWorkers, maxWorkers, elastic } = other;
+  if (random.chance(0.3)) return { workers, minWorkers, maxWorkers, elastic };
+  if (random.chance(0.8)) return {};
+  return random.pick<Partial<Policy>>([
+    { elastic: null },
+    { minWorkers: policy.workers },
+    { maxWorkers: Math.min(policy.workers, policy.maxWorkers) },
+  ]);
+}
+
 /** Virtual time in which what is under way must have come to its end once nothing goes wrong any more. */
 export function convergenceBoundMs(policy: Policy, workers: number): number {
   const once =
@@ -117,6 +148,9 @@ export function convergenceBoundMs(policy: Policy, workers: number): number {
     policy.backoffMaxMs +
     policy.backoffBaseMs +
     (4 * workers * 1000) / policy.spawnPerSecond +
+    HUNG_WAIT_MS +
+    // down to the floor, one a second
+    (policy.elastic === null ? 0 : 8000 + workers * 1100) +
     // a slow start, a drain and late notices
     8000;
   // One rollout that fails, one that was queued behind it, and the replacement of what died meanwhile.

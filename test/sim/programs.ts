@@ -18,6 +18,7 @@ const PROGRAM_FAULTS = [
   'drains by itself',
   'drains by itself and hangs',
   'retires',
+  'grows too big',
   'stops listening and starts again',
   'says everything twice',
 ] as const satisfies readonly Fault[];
@@ -103,6 +104,16 @@ export function faultyProgram(fault: ProgramFault, policy: Policy, random: Rando
         afterMs: readyMs + random.pick([0, 1, 500]),
         say: { type: 'retire', reason: 'max-requests' },
       });
+    // It asks to be replaced, and leaves by itself where that takes too long.
+    case 'grows too big': {
+      const atMs = readyMs + random.int(0, 500);
+      const fullMs = atMs + random.int(0, 500);
+      return with_(
+        { afterMs: atMs, say: { type: 'retire', reason: 'max-memory' } },
+        { afterMs: fullMs, say: { type: 'draining' } },
+        { afterMs: fullMs + random.int(0, 300), exit: 0 },
+      );
+    }
     case 'stops listening and starts again':
       return with_(
         { afterMs: readyMs + 2, say: { type: 'unlistening', key: KEYS[1] } },

@@ -1,14 +1,20 @@
 /** What may happen to a worker when: readiness, backoff, replacement, KILL. Kept in books of its own, as in `Ledger`. */
 import type { Command } from '../../src/core/command';
 import type { Event } from '../../src/core/event';
-import type { Policy } from '../../src/core/policy';
-import { isActive, type State, type WorkerState } from '../../src/core/state';
+import { HUNG_WAIT_MS, MAX_AGE_JITTER, type Policy } from '../../src/core/policy';
+import { isActive, isHung, type State, type WorkerState } from '../../src/core/state';
+import { slotsOf } from './size';
 
 interface Book {
   spawnedAtMs: number;
   /** no KILL before, but in a stop that does not wait */
   killFromMs: number;
   saidReady: boolean;
+  /** it has hung from then on */
+  hungAtMs: number;
+  /** it is to be marked between these */
+  ageFromMs: number;
+  ageToMs: number;
   readonly listening: Set<string>;
 }
 
@@ -29,6 +35,7 @@ export class Timing {
   ): string | null {
     this.#note(before, event, nowMs);
     let wrong = this.#event(before, event, after, commands, nowMs);
+    this.#noteSlots(before, commands, nowMs);
     let at = 0;
     for (const w of after.workers) {
       // Both are in the order of their ids.
@@ -38,6 +45,7 @@ export class Timing {
         wrong ??= this.#change(before, was, w, after, nowMs) ?? untold(w, commands);
       } else if (was !== undefined && was !== w) wrong ??= altered(was, w);
       const waits = w.phase === 'starting' && w.generation === after.generation && after.phase === 'running';
+      wrong ??= this.#retiring(was, w, after, nowMs);
       if (waits && this.#lacking(w, after.policy, nowMs) === null)
         wrong ??= 'a worker lacks nothing and is not ready';
     }
@@ -54,7 +62,9 @@ export class Timing {
     if (event.type === 'hung' || event.type === 'retire') this.#leaves(before, workerId);
     if (!before.workers.some(({ id }) => id === workerId)) return;
     const book = this.#bookOf(workerId);
+    const ready = before.workers.some((w) => w.id === workerId && w.phase === 'ready');
     if (event.type === 'spawned') book.spawnedAtMs = nowMs;
+    else if (event.type === 'hung' && ready) book.hungAtMs = Math.min(book.hungAtMs, nowMs);
     else if (event.type === 'ready') book.saidReady = true;
     else if (event.type === 'listening') book.listening.add(event.key);
     else if (event.type === 'unlistening') book.listening.delete(event.key);
@@ -68,7 +78,15 @@ export class Timing {
   #bookOf(workerId: number): Book {
     let book = this.#books.get(workerId);
     if (book === undefined) {
-      book = { spawnedAtMs: Infinity, killFromMs: Infinity, saidReady: false, listening: new Set() };
+      book = {
+        spawnedAtMs: Infinity,
+        killFromMs: Infinity,
+        saidReady: false,
+        hungAtMs: Infinity,
+        ageFromMs: Infinity,
+        ageToMs: Infinity,
+        listening: new Set(),
+      };
       this.#books.set(workerId, book);
     }
     return book;
@@ -100,6 +118,18 @@ export class Timing {
     }
     if (byItself && w.readyAtMs === null && after.phase === 'running') this.#failed(w, before.policy, nowMs);
     return null;
+  }
+
+  /** In the order in which the step came to them: one worker of a slot may be ready and another's time be up. */
+  #noteSlots(before: State, commands: readonly Command[], nowMs: number): void {
+    for (const command of commands) {
+      if (command.type !== 'log') continue;
+      const { entry } = command;
+      if (entry.what === 'worker-ready') this.#slots.delete(entry.slot);
+      if (entry.what !== 'worker-leaving' || entry.reason !== 'ready-timeout') continue;
+      const w = before.workers.find(({ id }) => id === entry.workerId);
+      if (w !== undefined) this.#failed(w, before.policy, nowMs);
+    }
   }
 
   /** The start interval, at least, lies between two attempts where there is no backoff. */
@@ -144,7 +174,6 @@ export class Timing {
     }
     if (w.phase === 'draining') {
       this.#bookOf(w.id).killFromMs = nowMs + Math.min(graceOf(before), graceOf(after));
-      if (w.leaving === 'ready-timeout') this.#failed(w, before.policy, nowMs);
       const kept = w.leaving === 'rollout' && was.phase === 'ready' && w.retiring === null;
       if (kept && nowMs < after.committedAtMs + after.policy.killOldDelayMs)
         return 'an old worker was not kept';
@@ -152,8 +181,26 @@ export class Timing {
     return null;
   }
 
+  /** Ages and hanging: marked in time, not before, and let go in time. */
+  #retiring(was: WorkerState | undefined, w: WorkerState, after: State, nowMs: number): string | null {
+    if (after.phase !== 'running') return null;
+    const { hungAtMs, ageFromMs, ageToMs } = this.#bookOf(w.id);
+    if (w.phase === 'ready') {
+      if (nowMs >= ageToMs && w.retiring === null) return 'a worker is older than it may be';
+      const marked = w.retiring === 'max-age' && was?.retiring === null;
+      if (marked && nowMs < ageFromMs) return 'a worker is replaced before its age is up';
+      if (marked) this.mustLeave.add(w.id);
+      return nowMs < hungAtMs + HUNG_WAIT_MS ? null : 'a worker that hangs is kept';
+    }
+    if (was?.phase !== 'ready' || w.leaving !== 'hung') return null;
+    const replaced = after.workers.some(
+      (other) => other.phase === 'ready' && !isHung(other) && place(other) === place(w),
+    );
+    const free = replaced || after.policy.spare === 0 || nowMs >= hungAtMs + HUNG_WAIT_MS;
+    return free ? null : 'a worker that hangs is told to leave before it is replaced';
+  }
+
   #ready(w: WorkerState, before: State, after: State, nowMs: number): string | null {
-    this.#slots.delete(w.slot);
     const candidate = before.rollout?.generation === w.generation;
     // Timers run out before a commit in the same step.
     const policy = candidate
@@ -162,10 +209,20 @@ export class Timing {
         ? before.policy
         : after.policy;
     if (policy == null) return 'a worker of no configuration is ready';
+    if (policy.maxAgeMs > 0) {
+      const book = this.#bookOf(w.id);
+      book.ageToMs = nowMs + policy.maxAgeMs;
+      book.ageFromMs = book.ageToMs - policy.maxAgeMs * MAX_AGE_JITTER;
+    }
     const lacking = this.#lacking(w, policy, nowMs);
     if (lacking !== null || policy.ready === 'start' || w.generation === after.generation) return lacking;
     const serving = after.workers.find(
-      (other) => other.slot === w.slot && other.generation === after.generation && other.phase === 'ready',
+      (other) =>
+        other.slot === w.slot &&
+        other.generation === after.generation &&
+        other.phase === 'ready' &&
+        // In one step the other may have become ready after this one.
+        before.workers.some(({ id, phase }) => id === other.id && phase === 'ready'),
     );
     const { listening } = this.#bookOf(w.id);
     const all = serving === undefined || serving.listening.every((key) => listening.has(key));
@@ -193,18 +250,21 @@ export class Timing {
     if (nowMs < (this.#slots.get(slot)?.notBeforeMs ?? -Infinity))
       return 'a spawn before the backoff was over';
     const active = after.workers.filter(isActive);
+    const mates = active.filter((w) => w.slot === slot && w.generation === generation && w.id !== workerId);
     if (!active.some((w) => w.slot === slot && w.generation === generation && w.id !== workerId)) return null;
     const extra = active.length - new Set(active.map(place)).size;
-    return extra <= Math.max(after.policy.spare, 1) ? null : 'more replacements than there is spare';
+    if (extra > Math.max(after.policy.spare, 1)) return 'more replacements than there is spare';
+    const unreplaced = active.filter(
+      (w) => isHung(w) && !active.some((other) => other.retiring === null && place(other) === place(w)),
+    );
+    const inTurn = mates.some(isHung) || extra + unreplaced.length <= Math.max(after.policy.spare, 1);
+    return inTurn ? null : 'a worker that serves is replaced before one that hangs';
   }
 }
 
 const ORDER = ['starting', 'ready', 'draining', 'killed'];
 
 const place = (at: { generation: number; slot: number }): number => at.generation * 4096 + at.slot;
-
-const slotsOf = (state: State, { workers }: Policy): number =>
-  workers === state.policy.workers ? state.desired : workers;
 
 /** What a worker was told, and the time it has for it, stand. */
 function altered(was: WorkerState, w: WorkerState): string | null {

@@ -6,7 +6,7 @@ import type { Command } from '../../src/core/command';
 import type { ControlRequest, Event } from '../../src/core/event';
 import { violations } from '../../src/core/invariants';
 import type { Policy } from '../../src/core/policy';
-import type { State, WorkerState } from '../../src/core/state';
+import { isHung, type State, type WorkerState } from '../../src/core/state';
 import type { StepResult } from '../../src/core/step';
 import type { EngineEvent, Signal, SpawnSpec, WorkerHandle } from '../../src/engine/engine';
 import type { WorkerMessage } from '../../src/worker/protocol';
@@ -27,6 +27,7 @@ import {
   type ProgramFault,
 } from './programs';
 import { Random } from './random';
+import { Size } from './size';
 import { Timing } from './timing';
 
 /** The functions under test; a mutated core takes their place. */
@@ -87,6 +88,7 @@ export class World {
   #engine!: SimEngine;
   #ledger!: Ledger;
   #timing!: Timing;
+  #size!: Size;
   #answers!: Answers;
   #inbox: Event[] = [];
   /** signals to the manager that it has not looked at; a second of a kind is lost, as in the kernel */
@@ -102,6 +104,9 @@ export class World {
   #outageUntilMs = 0;
   #outageCode: 'EAGAIN' | 'EMFILE' = 'EAGAIN';
   #lateSpawns = false;
+  /** how many workers would be busy, were there as many */
+  #demand = 0;
+  readonly #looksAlways: boolean;
   #stepsAtOnce = 0;
   #lastStepMs = Number.NEGATIVE_INFINITY;
   /** the stops that this schedule may ask for */
@@ -114,9 +119,11 @@ export class World {
       this.#random.int(0, 1_000_000) + (this.#random.chance(0.5) ? this.#random.next() : 0),
     );
     this.#weather = drawWeather(this.#random);
+    this.#looksAlways = this.#random.chance(0.05);
     this.#stopsLeft = this.#random.pick([0, 1, 1, 2, 6]);
     this.#begin();
     this.#planTrouble();
+    this.#planLook();
   }
 
   // --- the two phases -----------------------------------------------------------------------------------------------
@@ -134,6 +141,7 @@ export class World {
     this.#weather = CALM;
     this.#outageUntilMs = 0;
     this.#heal();
+    this.#demand = this.#random.int(0, 8);
     this.#trace(() => '--- calm');
     this.#until(() => this.#settled(), 'nothing comes to rest');
     if (!this.ended) this.#checkRest();
@@ -159,7 +167,7 @@ export class World {
   #boundMs(): number {
     const { policy, rollout, desired } = this.state;
     const policies = [policy, rollout?.policy ?? policy];
-    return Math.max(...policies.map((p) => convergenceBoundMs(p, Math.max(desired, p.workers))));
+    return Math.max(...policies.map((p) => convergenceBoundMs(p, Math.max(desired, p.workers, 8))));
   }
 
   // --- the manager's loop -------------------------------------------------------------------------------------------
@@ -190,6 +198,7 @@ export class World {
     });
     this.state = core.initialState(policy, this.agenda.now, random.chance(0.1) ? 0 : random.int(1, 2 ** 31));
     this.#timing = new Timing();
+    this.#size = new Size(this.state);
     this.#answers = new Answers();
     this.#ledger = new Ledger(this.state, this.agenda.now);
     this.#trace(() => `--- manager ${this.lives}: ${JSON.stringify(policy)}`);
@@ -237,6 +246,7 @@ export class World {
       found ??
       this.#ledger.check(before, event, after, commands, nowMs) ??
       this.#timing.check(before, event, after, commands, nowMs) ??
+      this.#size.check(before, event, after, commands, nowMs) ??
       this.#answers.check(event, { before, after, commands, nowMs });
     if (wrong != null) throw new Violation(wrong);
     this.#countSteps(nowMs);
@@ -252,7 +262,7 @@ export class World {
 
   /** Keeps what was said for saying it again, and counts. */
   #note(event: Event): void {
-    if (event.type === 'tick') return;
+    if (event.type === 'tick' || event.type === 'load') return;
     this.events++;
     if (!('workerId' in event) || event.workerId === null) return;
     const known = this.state.workers.some((w) => w.id === event.workerId);
@@ -485,7 +495,7 @@ export class World {
       this.#trace(() => `        ${signal} to worker ${process.workerId} from elsewhere`);
       this.#engine.kernel.kill(process, signal);
     };
-    switch (random.int(0, 5)) {
+    switch (random.int(0, 6)) {
       case 0:
         return send('KILL to a worker', 'SIGKILL');
       case 1:
@@ -499,17 +509,55 @@ export class World {
         for (const each of processes) if (random.chance(0.7)) this.#engine.kernel.kill(each, 'SIGKILL');
         return;
       }
+      case 5: {
+        if (random.chance(0.8)) return this.#hang(process, 'hangs for a while');
+        for (const each of processes) this.#hang(each, 'all hang');
+        return;
+      }
       default:
-        return this.#hang(process);
+        return this.#hang(process, 'hangs');
     }
   }
 
-  /** It hears nothing any more, and its silence has been noticed. */
-  #hang(process: Process): void {
+  /** Its silence has been noticed, and unless it comes back it hears nothing any more. */
+  #hang(process: Process, fault: Fault): void {
     if (process.life !== 'running') return;
-    this.#count('hangs');
-    process.program = deaf(process.program);
+    this.#count(fault);
+    if (fault !== 'hangs for a while') process.program = deaf(process.program);
     this.#inbox.push({ type: 'hung', workerId: process.workerId });
+  }
+
+  // --- the load -----------------------------------------------------------------------------------------------------
+
+  /** As the shell does once a second, and now and then out of step. */
+  #planLook(): void {
+    const random = this.#random;
+    const apartMs = random.chance(this.#weather.busy) ? random.int(0, 1500) : 1000 + random.int(0, 5);
+    this.agenda.after(apartMs, () => {
+      // Without need nobody looks: events would hide timers that are missing.
+      if (!this.ended && (this.state.policy.elastic !== null || this.#looksAlways)) this.#look();
+      this.#planLook();
+    });
+  }
+
+  #look(): void {
+    if (this.#weather !== CALM && this.#random.chance(0.2)) {
+      const was = this.#demand;
+      this.#demand = this.#random.pick([0, 1, was + 1, Math.max(0, was - 1), 8]);
+      if (this.#demand > was) this.#count('load rises');
+      if (this.#demand < was) this.#count('load falls');
+    }
+    const ready = this.state.workers.filter((w) => w.phase === 'ready' && !isHung(w)).length;
+    const busy = Math.min(this.#demand, ready);
+    this.#inbox.push({ type: 'load', idle: ready - busy, busy });
+  }
+
+  /** As many idle as are to be, or as many slots as may be. */
+  #fitsLoad({ policy, desired, elastic }: State): boolean {
+    if (policy.elastic === null) return true;
+    const free = desired - Math.min(this.#demand, desired);
+    const enough = free >= policy.elastic.minSpare || desired === policy.maxWorkers;
+    return enough && (free <= policy.elastic.maxSpare || desired === elastic.floor);
   }
 
   #troubleMessage(): void {
@@ -667,7 +715,7 @@ export class World {
       if (!this.#serves(w) || w.slot >= state.desired) return false;
       slots.add(w.slot);
     }
-    return slots.size === state.desired;
+    return slots.size === state.desired && this.#fitsLoad(state);
   }
 
   #serves(w: WorkerState): boolean {
@@ -683,9 +731,9 @@ export class World {
     if (wrong !== null) throw new Violation(wrong);
     if (this.#engine.kernel.table.size !== state.workers.length)
       throw new Violation('a process that nobody knows');
-    const intervalMs = state.policy.autoRestartIntervalMs;
-    if (intervalMs > 0) {
-      if (state.wakeAtMs === null) throw new Violation('the automatic restart has no timer');
+    const { autoRestartIntervalMs, maxAgeMs } = state.policy;
+    if (autoRestartIntervalMs > 0 || maxAgeMs > 0) {
+      if (state.wakeAtMs === null) throw new Violation('the automatic restart, or the age, has no timer');
       return;
     }
     if (state.wakeAtMs !== null)
