@@ -7,6 +7,7 @@ import { addServiceOptions, servicePaths } from './service-options';
 
 const AFTER_HELP = `
 It holds until a reload finds another --workers in the configuration. TTIN and TTOU do the same, one at a time.
+With --max-workers it is the least number: the pool grows to it at once, and shrinks to it as the load allows.
 
 Example:
   prefork scale 8 --pid-file /run/app.pid`;

@@ -10,6 +10,7 @@
  *
  * What is no such request is answered by an error with the code `PROTOCOL`, and the connection is closed.
  */
+import { MAX_WORKERS } from '../core/policy';
 import type { WorkerPhase } from '../core/state';
 import type { RowState } from '../scoreboard/row';
 
@@ -20,7 +21,7 @@ export const MAX_REQUEST_BYTES = 4096;
 /** Longest line of a manager: the status of a thousand workers and as many addresses fits. */
 export const MAX_RESPONSE_BYTES = 4 * 1_048_576;
 /** As many as a manager may have; more is no request but a mistake. */
-export const MAX_SCALE = 1024;
+export const MAX_SCALE = MAX_WORKERS;
 
 /** What a client can ask for. */
 export type Question =

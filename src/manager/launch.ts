@@ -13,7 +13,7 @@ export interface Launch {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
-  readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs' | 'keep'> | null;
+  readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs' | 'keep' | 'maxMemory'> | null;
   /** what the workers tell of themselves; null: nothing */
   readonly scoreboard: Omit<BootScoreboard, 'fd'> | null;
   /** fork the workers from a process that has loaded the program; null: start each anew */

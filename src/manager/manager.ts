@@ -168,6 +168,11 @@ export class Manager {
     return this.#state;
   }
 
+  /** How the workers of a generation are started. */
+  planOf(generation: number): GenerationPlan | undefined {
+    return this.#plans.get(generation);
+  }
+
   get listeners(): Listeners {
     return this.#listeners;
   }

@@ -17,6 +17,7 @@ import { ServiceManagerLink } from '../notify/service-manager';
 import { loadRunOptions, type RunOptions } from '../options/load';
 import { displayAddress } from './addresses';
 import { openBinds } from './binds';
+import { Census } from './census';
 import { readEnvDir } from './env-dir';
 import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Embedding } from './embedding';
@@ -263,6 +264,11 @@ function makeService(
   const notifier = embedding ? null : Notifier.fromEnvironment(binding, log);
   const link = notifier && new ServiceManagerLink(notifier, (event) => manager.post(event));
   const keep = KeptWorkers.of(options, log);
+  const census = new Census({
+    scoreboard: board,
+    limitOf: (generation) => manager.planOf(generation)?.launch.hook?.maxMemory ?? null,
+    post: (event) => manager.post(event),
+  });
   const manager: Manager = new Manager({
     engine,
     log,
@@ -279,6 +285,7 @@ function makeService(
       ...(link ? [link] : []),
       ...(keep ? [keep] : []),
       ...(embedding ? [embedding.observer] : []),
+      census,
       {
         engineEvent(event) {
           if (event.type !== 'message') return;
@@ -300,6 +307,7 @@ function makeService(
   const finish = (): void => {
     link?.close();
     keep?.close();
+    census.close();
     close(parts);
   };
   return { manager, finish };
@@ -383,9 +391,13 @@ function planOf(options: RunOptions, requiredKeys: readonly string[]): Generatio
 }
 
 function policyOf(options: RunOptions, requiredKeys: readonly string[]): Policy {
+  const most = options.maxWorkers ?? options.workers;
   return {
     ...defaultPolicy,
     workers: options.workers,
+    minWorkers: options.minWorkers ?? defaultPolicy.minWorkers,
+    maxWorkers: options.maxWorkers ?? defaultPolicy.maxWorkers,
+    elastic: options.elastic,
     ready: options.ready,
     startIntervalMs: options.intervalMs,
     readyTimeoutMs: options.readyTimeoutMs,
@@ -393,10 +405,12 @@ function policyOf(options: RunOptions, requiredKeys: readonly string[]): Policy 
     rollout: options.rollout,
     rolloutBatch: options.rolloutBatch,
     rolloutReady: options.rolloutReady,
-    spawnBurst: Math.max(defaultPolicy.spawnBurst, options.workers * 8),
-    spawnPerSecond: Math.max(defaultPolicy.spawnPerSecond, options.workers),
+    spare: options.spare,
+    spawnBurst: Math.max(defaultPolicy.spawnBurst, most * 8),
+    spawnPerSecond: Math.max(defaultPolicy.spawnPerSecond, most),
     maxRequests: options.maxRequests,
     maxRequestsJitter: options.maxRequestsJitter,
+    maxAgeMs: options.maxAgeMs,
     requiredKeys,
     signals: signalsOf(options),
   };
@@ -430,6 +444,9 @@ function launchOf(options: RunOptions): Launch {
       backlog: options.backlog,
       lingerMs: options.keepaliveLingerMs,
       ...(keep && { keep }),
+      ...(options.maxMemoryBytes > 0 && {
+        maxMemory: { bytes: options.maxMemoryBytes, privateOnly: options.preload },
+      }),
     },
     scoreboard: scoreboardOf(options),
     preload: preloadOf(options),

@@ -7,8 +7,19 @@ import { addonAdvice } from './addon-advice';
 import { type Address, formatAddress, unixPathProblem } from './address';
 import { type Credentials, resolveCredentials } from './credentials';
 import { directoryProblem, replaceableFileProblem, socketPathProblem, writableFileProblem } from './paths';
+import { poolSize, type PoolSize } from './pool';
 import { quote } from './result';
-import { type NormalisedOptions, normalisedName, type OptionName, optionNames, optionSpec } from './schema';
+import {
+  MIN_AGE_MS,
+  MIN_MEMORY_BYTES,
+  type NormalisedOptions,
+  normalisedName,
+  type OptionName,
+  optionNames,
+  optionSpec,
+} from './schema';
+import { formatDuration } from './duration';
+import { formatSize } from './size';
 import type { Source } from './sources';
 
 export const PATH_OPTIONS = ['envDir', 'pidFile', 'statusFile', 'control', 'logFile', 'warmup'] as const;
@@ -57,7 +68,7 @@ export class Checks {
     }
   }
 
-  #conflict(problem: string): void {
+  #conflict(problem: string): never {
     throw preforkError('ERR_PREFORK_OPTION_CONFLICT', { problem });
   }
 
@@ -80,6 +91,8 @@ export class Checks {
         this.#conflict(`${where} is for workers of the manager's own user, not with --user or --group`);
     }
     this.#heartbeats(merged);
+    this.#atLeast('maxAge', merged.maxAgeMs, MIN_AGE_MS, formatDuration);
+    this.#atLeast('maxMemory', merged.maxMemoryBytes, MIN_MEMORY_BYTES, formatSize);
     if (merged.maxRequestsJitter > 0 && merged.maxRequests === 0) {
       this.#conflict(`${this.where('maxRequestsJitter')} has no effect without --max-requests`);
     }
@@ -101,6 +114,27 @@ export class Checks {
       const timeout = this.where(this.#given('heartbeatTimeout') ? 'heartbeatTimeout' : 'heartbeatInterval');
       this.#conflict(`${timeout}: the heartbeat timeout is to be at least twice the interval`);
     }
+  }
+
+  #atLeast(name: OptionName, value: number, least: number, format: (value: number) => string): void {
+    if (value > 0 && value < least) {
+      this.#conflict(
+        `${this.where(name)}: ${format(value)} is too little; expected at least ${format(least)}`,
+      );
+    }
+  }
+
+  /** How many workers, and whether their number follows the load. */
+  pool(merged: NormalisedOptions): PoolSize {
+    const pool = poolSize(merged, (name) => this.#given(name));
+    if ('problem' in pool) {
+      const colon = /^\d/.test(pool.problem) ? ':' : '';
+      this.#conflict(`${this.where(pool.option)}${colon} ${pool.problem}`);
+    }
+    if (pool.elastic !== null && !merged.scoreboard) {
+      this.#conflict(`${this.where('maxWorkers')} needs the scoreboard, which --no-scoreboard takes away`);
+    }
+    return pool;
   }
 
   paths(paths: PathOptions, merged: NormalisedOptions): void {

@@ -57,7 +57,7 @@ export function wholeOrAuto(min: number, max: number, automatic: number): Kind<n
       : wholeSchema(min, max),
   ) as v.GenericSchema<number | 'auto', number>;
   return kind({
-    expects: `a whole number from ${min} to ${max} on this machine, or auto`,
+    expects: `a whole number from ${min} to ${max}, or auto`,
     schema,
     fromText: ([only]) => toNumber(only!),
   });

@@ -8,6 +8,7 @@ import { Checks, type EngineChoice, resolvePaths } from './checks';
 import { findConfigFile, loadConfigFile } from './config-file';
 import type { Credentials } from './credentials';
 import { resolveEntry } from './entry';
+import type { PoolSize } from './pool';
 import { checkNodeArgs } from './node-args';
 import type { NormalisedOptions } from './schema';
 import { defaults, fromCommandLine, fromConfig, fromEnvironment, type GivenOptions } from './sources';
@@ -28,9 +29,20 @@ export interface Invocation {
 export interface RunOptions
   extends Omit<
       NormalisedOptions,
-      'native' | 'user' | 'group' | 'config' | 'chdir' | 'logFormat' | 'bind' | 'nodeArgs'
+      | 'native'
+      | 'user'
+      | 'group'
+      | 'config'
+      | 'chdir'
+      | 'logFormat'
+      | 'bind'
+      | 'nodeArgs'
+      | 'minSpare'
+      | 'maxSpare'
+      | keyof PoolSize
     >,
-    EngineChoice {
+    EngineChoice,
+    PoolSize {
   readonly bind: readonly Address[];
   readonly nodeArgs: readonly string[];
   readonly logFormat: 'pretty' | 'json';
@@ -138,6 +150,7 @@ async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<Run
   const cwd = realpathSync(base);
   const paths = resolvePaths(merged, base);
   checks.conflicts(merged);
+  const pool = checks.pool(merged);
   checks.paths(paths, merged);
   const bind = merged.bind?.map((address) => checks.address(address, base)) ?? [];
   checks.duplicates(bind);
@@ -145,9 +158,11 @@ async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<Run
   const credentials = checks.credentials(merged);
   const entry = resolveEntry(invocation.entry, base);
   await checkNodeArgs(merged.nodeArgs ?? [], checks.where('nodeArgs'), env);
-  const { native: _n, user: _u, group: _g, config: _c, chdir: _d, ...options } = merged;
+  const { native: _n, user: _u, group: _g, config: _c, chdir: _d, ...others } = merged;
+  const { minSpare: _min, maxSpare: _max, ...options } = others;
   return {
     ...options,
+    ...pool,
     ...paths,
     bind,
     nodeArgs: merged.nodeArgs ?? [],

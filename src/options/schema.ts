@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import type * as v from 'valibot';
+import { MAX_WORKERS } from '../core/policy';
 import type { Capabilities } from '../engine/engine';
 import {
   addresses,
@@ -15,14 +16,18 @@ import {
   octalMask,
   share,
   signalMap,
+  size,
   whole,
   wholeOrAuto,
   word,
   words,
 } from './kinds';
 
-/** 512 workers a CPU, and at least 1024: above that is a typing error rather than a wish. */
-export const MAX_WORKERS = Math.max(1024, 512 * availableParallelism());
+export { MAX_WORKERS };
+/** Shorter, and workers would do little else than start. */
+export const MIN_AGE_MS = 1000;
+/** Less than any Node.js program needs. */
+export const MIN_MEMORY_BYTES = 16 * 1024 * 1024;
 /** listen(2) takes an int; the kernel cuts it to net.core.somaxconn. */
 export const MAX_BACKLOG = 65_535;
 /** A worker and the manager wake as often. */
@@ -33,6 +38,7 @@ export const MAX_COUNT = 2_147_483_647;
 /** Headings of `--help`, in its order. */
 export const groups = [
   'Workers:',
+  'Elastic pool:',
   'Listening:',
   'Readiness and leaving:',
   'Reload:',
@@ -84,12 +90,36 @@ function option<In, Out, Unit extends string>(
 }
 
 export const runOptionTable = {
-  workers: option(wholeOrAuto(1, MAX_WORKERS, availableParallelism()), {
+  workers: option(wholeOrAuto(1, MAX_WORKERS, Math.min(availableParallelism(), MAX_WORKERS)), {
     group: 'Workers:',
     short: '-w',
     arg: 'n|auto',
-    doc: 'how many workers; auto is one for each CPU that this process may use',
+    doc: 'how many workers, or with --max-workers how many at the start; auto is one for each CPU that this process may use',
     default: 'auto',
+  }),
+  minWorkers: option(whole(1, MAX_WORKERS), {
+    group: 'Elastic pool:',
+    arg: 'n',
+    doc: 'never fewer workers',
+    defaultDoc: '1',
+  }),
+  maxWorkers: option(whole(1, MAX_WORKERS), {
+    group: 'Elastic pool:',
+    arg: 'n',
+    doc: 'let the number of workers follow the load, up to so many',
+    defaultDoc: 'it stays',
+  }),
+  minSpare: option(whole(1, MAX_WORKERS), {
+    group: 'Elastic pool:',
+    arg: 'n',
+    doc: 'start workers when fewer are idle: 1, then 2, 4 … up to 32 a second',
+    defaultDoc: '1',
+  }),
+  maxSpare: option(whole(1, MAX_WORKERS), {
+    group: 'Elastic pool:',
+    arg: 'n',
+    doc: 'when more have been idle for 5 s, one worker fewer a second',
+    defaultDoc: 'twice --min-spare',
   }),
   native: option(flag(), {
     group: 'Workers:',
@@ -143,6 +173,24 @@ export const runOptionTable = {
     arg: 'n',
     doc: 'add a random number up to n, so that workers are not replaced all at once',
     default: 0,
+  }),
+  maxAge: option(duration(), {
+    group: 'Workers:',
+    arg: 'time',
+    doc: 'replace a worker at this age, less up to a tenth by chance so that not all go at once; 0 is never',
+    default: '0',
+  }),
+  maxMemory: option(size(), {
+    group: 'Workers:',
+    arg: 'size',
+    doc: 'replace a worker before it uses more memory, such as 512MiB; 0 is without bound',
+    default: '0',
+  }),
+  spare: option(whole(0, MAX_WORKERS), {
+    group: 'Workers:',
+    arg: 'n',
+    doc: 'how many workers at a time are replaced before they leave; with 0 they leave first',
+    default: 2,
   }),
   nodeArgs: option(words('arguments of node that begin with -'), {
     group: 'Workers:',

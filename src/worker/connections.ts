@@ -120,6 +120,13 @@ export class Connections {
     if (http2) server.on('session', (session: Http2Session) => this.#watchSession(session));
   }
 
+  /** Requests that those which are connected may have under way, or send before they hear that no more are taken. */
+  get expected(): number {
+    let count = 0;
+    for (const { session } of this.all) count += 1 + (session?.openStreams ?? 0);
+    return count;
+  }
+
   of(server: Server): Connection[] {
     return [...this.all].filter((connection) => connection.server === server);
   }

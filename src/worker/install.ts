@@ -10,6 +10,7 @@ import { warnOfCluster } from './clusterWarning';
 import { Connections } from './connections';
 import { Drain } from './drain';
 import { LastWords } from './lastWords';
+import type { MemoryBound } from './memoryBound';
 import { discard, ListenHook } from './listen';
 import { ListenerTable } from './listenerTable';
 import type { NativeChannel } from './nativeChannel';
@@ -43,6 +44,8 @@ class Worker {
   readonly #drain: Drain;
   /** null: nobody asks */
   readonly #vitals: Vitals | null;
+  /** null: without bound */
+  readonly #memory: MemoryBound | null;
   readonly #listen: ListenHook;
   readonly #table: ListenerTable;
   readonly #reopenLogs: (() => void)[] = [];
@@ -53,9 +56,11 @@ class Worker {
     this.#channel = this.#openChannel(channelName);
     this.#program = new ProgramIpc(this.#channel, boot.engine, () => this.#ready());
     this.#vitals = this.#openRow();
-    this.#requests = new RequestCounter(this.#channel, boot.maxRequests, (total) =>
-      this.#vitals?.requestsServed(total),
-    );
+    this.#memory = this.#boundMemory();
+    this.#requests = new RequestCounter(this.#channel, boot.maxRequests, (total) => {
+      this.#vitals?.requestsServed(total);
+      this.#memory?.requestsServed(total);
+    });
     this.#connections = new Connections({
       onStream: (connection) => this.#drain.streamComes(connection),
       onStreamsDone: (connection) => this.#drain.streamsDone(connection),
@@ -114,6 +119,18 @@ class Worker {
     for (const inherited of [Number(fd), ...this.#boot.listeners.map((l) => l.fd)])
       binding.setCloexec(inherited);
     return new NativeChannel(binding, Number(fd), events);
+  }
+
+  #boundMemory(): MemoryBound | null {
+    const { maxMemory: limit } = this.#boot;
+    if (limit === undefined) return null;
+    const { MemoryBound } = require('./memoryBound') as typeof import('./memoryBound');
+    return new MemoryBound({
+      limit,
+      expected: () => this.#connections.expected,
+      retire: () => this.#requests.retire('max-memory'),
+      drain: () => void this.#drain.begin('max-memory'),
+    });
   }
 
   #openRow(): Vitals | null {
@@ -193,6 +210,7 @@ class Worker {
   #serves(): void {
     this.#served = true;
     this.#vitals?.serves();
+    this.#memory?.serves();
   }
 
   #serverListens(server: Server): void {

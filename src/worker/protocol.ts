@@ -18,6 +18,8 @@ export interface WorkerBoot {
   backlog: number | null;
   /** 0: without bound. Jitter is already in it */
   maxRequests: number;
+  /** absent: without bound */
+  maxMemory?: MemoryLimit;
   /** the worker outlives its manager, and looks for a new one there; absent: it leaves when the manager is gone */
   keep?: { control: string; reusePort: boolean };
   /** idle keep-alive connections linger this long at most while draining; null: the server's keepAliveTimeout */
@@ -36,6 +38,12 @@ export type RejoinMessage =
   | ({ type: 'handOver'; reusePort: boolean } & Omit<BootListener, 'fd'>)
   /** that was all; keys of those on which it accepts */
   | { type: 'rejoined'; listening: readonly string[] };
+
+export interface MemoryLimit {
+  bytes: number;
+  /** only what the worker shares with nobody counts: it is forked from a process that holds the rest */
+  privateOnly: boolean;
+}
 
 export interface BootScoreboard {
   /** of the page that is the worker's row (src/scoreboard/layout.ts); null: the row goes by messages */

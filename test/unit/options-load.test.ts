@@ -265,6 +265,20 @@ describe('options that do not go together', () => {
     [{ interval: '2s' }, /^--interval has no effect without --ready start/],
     [{ rolloutBatch: '2' }, /^--rollout-batch has no effect without --rollout rolling/],
     [{ maxRequestsJitter: '5' }, /^--max-requests-jitter has no effect without --max-requests/],
+    [{ maxAge: '999ms' }, /^--max-age: 999ms is too little; expected at least 1s$/],
+    [{ maxMemory: '16383KiB' }, /^--max-memory: 16383KiB is too little; expected at least 16MiB$/],
+    [{ minWorkers: '2' }, /^--min-workers has no effect without --max-workers$/],
+    [{ minSpare: '2' }, /^--min-spare has no effect without --max-workers$/],
+    [{ maxSpare: '2' }, /^--max-spare has no effect without --max-workers$/],
+    [{ minWorkers: '5', maxWorkers: '4' }, /^--min-workers: 5 is more than --max-workers 4$/],
+    [{ minSpare: '5', maxWorkers: '4' }, /^--min-spare: 5 is more than --max-workers 4$/],
+    [{ workers: '5', maxWorkers: '4' }, /^--workers: 5 is not from --min-workers 1 to --max-workers 4$/],
+    [
+      { workers: '1', minWorkers: '2', maxWorkers: '4' },
+      /^--workers: 1 is not from --min-workers 2 to --max-workers 4$/,
+    ],
+    [{ maxWorkers: '4', maxSpare: '1' }, /^--max-spare: 1 is to be more than --min-spare 1$/],
+    [{ maxWorkers: '4', scoreboard: false }, /^--max-workers needs the scoreboard/],
     [
       { reusePort: true, bind: ['unix:a.sock'] },
       /^--reuse-port is for TCP and UDP addresses, not for unix:a.sock/,
@@ -276,6 +290,29 @@ describe('options that do not go together', () => {
     const error = await refused({ given });
     expect(error.message).toMatch(message);
     expect(error).toMatchObject({ code: 'ERR_PREFORK_OPTION_CONFLICT', exitCode: 1 });
+  });
+
+  it.each<[GivenOptions, object]>([
+    [{ workers: '3' }, { workers: 3, minWorkers: null, maxWorkers: null, elastic: null }],
+    [
+      { maxWorkers: '9' },
+      { workers: 1, minWorkers: 1, maxWorkers: 9, elastic: { minSpare: 1, maxSpare: 2 } },
+    ],
+    [
+      { maxWorkers: '9', minSpare: '3', minWorkers: '2' },
+      { workers: 3, elastic: { minSpare: 3, maxSpare: 6 } },
+    ],
+    [
+      { maxWorkers: '4', workers: '4', minWorkers: '4' },
+      { workers: 4, minWorkers: 4, maxWorkers: 4 },
+    ],
+    [
+      { maxAge: '1s', maxMemory: '16MiB' },
+      { maxAgeMs: 1000, maxMemoryBytes: 16 * 1024 * 1024 },
+    ],
+    [{ spare: '0' }, { spare: 0, maxAgeMs: 0, maxMemoryBytes: 0 }],
+  ])('%j is a pool', async (given, expected) => {
+    expect(await accepted({ given })).toMatchObject(expected);
   });
 
   it('two listeners on any free port are two', async () => {
