@@ -2,6 +2,7 @@
 const assert = require('node:assert');
 const { once } = require('node:events');
 const http = require('node:http');
+const net = require('node:net');
 
 const EMPTY_WASM = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
 const ballast = Array.from({ length: 50_000 }, (_, i) => ({ i, text: `kept ${i}` }));
@@ -38,8 +39,8 @@ const server = http.createServer((_req, res) => res.end('soaked'));
 server.listen(process.env.PORT, '127.0.0.1', async () => {
   await work();
   process.exitCode = Number(process.env.SOAK_CODE);
-  // What it has accepted, it answers: another worker's fetch may have come here.
-  server.close(leave);
+  // What it has accepted, it answers: another worker's fetch may have come here. That of http ends connections without a request.
+  net.Server.prototype.close.call(server, leave);
 });
 
 /** Half of them by themselves, half because they are told to, with something open. */
