@@ -23,7 +23,7 @@
       "cflags_cc!": ["-std=gnu++14", "-std=gnu++17", "-std=gnu++20"],
       "cflags_cc": ["-std=gnu++17", "-fvisibility=hidden"],
       # fork() calls into the C library from a signal handler, where nothing may be looked up any more.
-      "ldflags": ["-Wl,-z,now"],
+      "ldflags": ["-Wl,-z,now", "-Wl,--version-script=<(module_root_dir)/native/exports.map"],
       "xcode_settings": {
         "CLANG_CXX_LANGUAGE_STANDARD": "gnu++17",
         "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",

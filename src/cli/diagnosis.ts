@@ -1,7 +1,8 @@
 /** The facts that `prefork doctor` prints, as data. */
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, release } from 'node:os';
-import { type Binding, loadBinding } from '../engine/binding';
+import { join, sep } from 'node:path';
+import { addonFile, type Binding, loadBinding } from '../engine/binding';
 import type { Capabilities } from '../engine/engine';
 import { JsEngine } from '../engine/js';
 import { NativeEngine } from '../engine/native';
@@ -32,6 +33,10 @@ export interface Diagnosis {
   readonly addon: {
     readonly loaded: boolean;
     readonly version: string | null;
+    /** its file, also where it does not load; null: there is none for this machine */
+    readonly path: string | null;
+    /** it came with the package, or was built here; null: there is none */
+    readonly origin: 'package' | 'built' | null;
     readonly reason: string | null;
     readonly advice: string | null;
   };
@@ -41,6 +46,11 @@ export interface Diagnosis {
     readonly cpus: number;
     readonly maxWorkers: number;
     readonly openFiles: number | null;
+    /** of this user; null: no limit, or not known */
+    readonly processes: number | null;
+    /** of the control group that this is in; null: no limit, or not known */
+    readonly tasks: number | null;
+    readonly memoryBytes: number | null;
     readonly somaxconn: number | null;
   };
 }
@@ -80,6 +90,7 @@ export function diagnose(env: NodeJS.ProcessEnv = process.env): Diagnosis {
     addon: {
       loaded: binding !== null,
       version: binding?.features().addonVersion ?? null,
+      ...addonOrigin(),
       reason,
       advice: binding ? null : addonAdvice(env),
     },
@@ -88,7 +99,10 @@ export function diagnose(env: NodeJS.ProcessEnv = process.env): Diagnosis {
     limits: {
       cpus: availableParallelism(),
       maxWorkers: MAX_WORKERS,
-      openFiles: openFilesLimit(),
+      openFiles: ownLimit('Max open files'),
+      processes: ownLimit('Max processes'),
+      tasks: groupLimit('pids.max'),
+      memoryBytes: groupLimit('memory.max'),
       somaxconn: readNumber('/proc/sys/net/core/somaxconn'),
     },
   };
@@ -111,7 +125,7 @@ function capabilities(binding: Binding | null): Fact[] {
   engine.close();
   return Object.entries(CAPABILITY_DOCS).map(([name, doc]) => {
     const missing = found[name as keyof Capabilities] ? null : missingBecause(binding);
-    const reason = name === 'fork' ? (missing ?? binding!.forkSupport().reason) : missing;
+    const reason = name === 'fork' && binding ? binding.forkSupport().reason : missing;
     return { name, works: reason === null, doc, reason };
   });
 }
@@ -136,13 +150,37 @@ function libc(): string {
       : 'unknown C library';
 }
 
-/** The soft limit that this process has; Node raises it to the hard one when it starts. */
-function openFilesLimit(): number | null {
+/** A soft limit of this process by its name in /proc; Node raises that of open files to the hard one when it starts. */
+function ownLimit(name: string): number | null {
   try {
-    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+    const lines = readFileSync('/proc/self/limits', 'utf8').split('\n');
+    const soft = /^\s+(\d+)\s/.exec(
+      lines.find((line) => line.startsWith(name))?.slice(name.length) ?? '',
+    )?.[1];
     return soft === undefined ? null : Number(soft);
   } catch {
     return null;
+  }
+}
+
+/** The limit of this process' own control group (version 2); those above it may be narrower. */
+function groupLimit(file: string): number | null {
+  try {
+    const group = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
+    const limit = Number(readFileSync(join('/sys/fs/cgroup', group, file), 'utf8'));
+    return Number.isNaN(limit) ? null : limit;
+  } catch {
+    return null;
+  }
+}
+
+/** Where the addon of this package is. */
+function addonOrigin(): Pick<Diagnosis['addon'], 'path' | 'origin'> {
+  try {
+    const path = addonFile();
+    return { path, origin: path.split(sep).includes('prebuilds') ? 'package' : 'built' };
+  } catch {
+    return { path: null, origin: null };
   }
 }
 

@@ -1,5 +1,6 @@
 /** `prefork doctor`: what works on this machine, and what not and why. */
 import type { Command } from 'commander';
+import { formatSize } from '../options/size';
 import { diagnose, type Diagnosis, type Fact } from './diagnosis';
 
 /** Adds the command to `program`. */
@@ -23,7 +24,7 @@ function render(diagnosis: Diagnosis): string {
     `prefork ${prefork}, Node.js ${node.version} (${node.path}), ${system.platform} ${system.arch}, kernel ${system.kernel}, ${system.libc}`,
     '',
     addon.loaded
-      ? `Engine: native (addon ${addon.version})`
+      ? `Engine: native (addon ${addon.version}, ${addon.origin === 'package' ? 'from the package' : 'built here'}: ${addon.path})`
       : `Engine: js, since the addon did not load: ${addon.reason}`,
     ...(addon.advice === null ? [] : [`  ${addon.advice}.`]),
     '',
@@ -37,6 +38,9 @@ function render(diagnosis: Diagnosis): string {
     `  CPUs for --workers auto: ${limits.cpus}`,
     `  most workers: ${limits.maxWorkers}`,
     `  open files: ${limits.openFiles ?? 'unknown'}`,
+    `  processes and threads of this user: ${limits.processes ?? 'no limit'}`,
+    `  processes and threads of the control group: ${limits.tasks ?? 'no limit'}`,
+    `  memory of the control group: ${limits.memoryBytes === null ? 'no limit' : formatSize(limits.memoryBytes)}`,
     `  queue of a listening socket (net.core.somaxconn): ${limits.somaxconn ?? 'unknown'}`,
   ];
   return `${lines.join('\n')}\n`;

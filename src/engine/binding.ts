@@ -195,6 +195,23 @@ export interface BindingLoad {
   reason: string | null;
 }
 
+/** node-gyp-build: prefers what was built here to what came with the package. */
+interface AddonFinder {
+  (root: string): Binding;
+  resolve(root: string): string;
+}
+
+const ROOT = join(__dirname, '..', '..');
+
+/** The addon's file, whether or not it loads. Throws where there is none for this machine. */
+export function addonFile(): string {
+  return finder().resolve(ROOT);
+}
+
+function finder(): AddonFinder {
+  return require('node-gyp-build') as AddonFinder;
+}
+
 let loaded: BindingLoad | undefined;
 
 /** Loads the addon once. `PREFORK_ENGINE=js` in the environment makes as if it were missing. */
@@ -208,8 +225,7 @@ function load(): BindingLoad {
     return { binding: null, reason: 'PREFORK_ENGINE=js is set' };
   }
   try {
-    const nodeGypBuild = require('node-gyp-build') as (dir: string) => Binding;
-    return { binding: nodeGypBuild(join(__dirname, '..', '..')), reason: null };
+    return { binding: finder()(ROOT), reason: null };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { binding: null, reason: message.split('\n', 1)[0] ?? message };

@@ -6,8 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { openSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
-import type { Binding } from '../engine/binding';
+import { addonFile, type Binding } from '../engine/binding';
 import { version } from '../cli/version';
 import { errnoCode, errnoText } from '../engine/errno';
 import { type Handover, type Program, writeHandover } from './handover';
@@ -230,8 +229,3 @@ export function environmentLines(env: NodeJS.ProcessEnv): string[] {
 }
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-function addonFile(): string {
-  const { resolve } = require('node-gyp-build') as { resolve(root: string): string };
-  return resolve(join(__dirname, '..', '..'));
-}
