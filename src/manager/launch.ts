@@ -15,7 +15,7 @@ export interface Launch {
   /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
   readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs' | 'keep' | 'maxMemory'> | null;
   /** what the workers tell of themselves; null: nothing */
-  readonly scoreboard: Omit<BootScoreboard, 'fd'> | null;
+  readonly scoreboard: ScoreboardPlan | null;
   /** fork the workers from a process that has loaded the program; null: start each anew */
   readonly preload: Omit<ForkserverSpec, 'generation'> | null;
   readonly credentials: Credentials | null;
@@ -24,6 +24,11 @@ export interface Launch {
   readonly stdio: readonly [Stdio, Stdio, Stdio];
   readonly setsid: boolean;
   readonly dieWithManager: boolean;
+}
+
+export interface ScoreboardPlan extends Omit<BootScoreboard, 'fd'> {
+  /** without a sign of life for so long a worker hangs; 0: never */
+  readonly timeoutMs: number;
 }
 
 export type Stdio = number | 'log';
@@ -63,8 +68,7 @@ export function spawnSpec(
       listeners: sockets.boot,
       maxRequests: place.maxRequests,
       ...launch.hook,
-      ...(launch.scoreboard &&
-        seat && { scoreboard: { ...launch.scoreboard, fd: page === null ? null : pageNumber } }),
+      ...(launch.scoreboard && seat && { scoreboard: bootOf(launch.scoreboard, page, pageNumber) }),
     };
     env.PREFORK_WORKER = JSON.stringify(boot);
   }
@@ -85,6 +89,10 @@ export function spawnSpec(
     ...(umask !== null && { umask }),
     ...(preload && { forkserver: { ...preload, generation: place.generation } }),
   };
+}
+
+function bootOf({ intervalMs, inspect }: ScoreboardPlan, page: number | null, at: number): BootScoreboard {
+  return { fd: page === null ? null : at, intervalMs, inspect };
 }
 
 const FIRST_LISTENER_FD = 3;

@@ -8,7 +8,7 @@ import { violations } from '../core/invariants';
 import { initialState, type State } from '../core/state';
 import { step } from '../core/step';
 import { nowMs } from '../engine/clock';
-import type { Engine, EngineEvent, SpawnSpec, WorkerHandle } from '../engine/engine';
+import type { Engine, EngineEvent, Signal, SpawnSpec, WorkerHandle } from '../engine/engine';
 import type { Board } from '../scoreboard/board';
 import type { ManagerMessage, WorkerMessage } from '../worker/protocol';
 import { formatSocketAddress } from './addresses';
@@ -189,6 +189,17 @@ export class Manager {
     return running !== undefined && this.#engine.send(running.handle, message);
   }
 
+  /** Signals a worker past the core: for what is no matter of its life. */
+  signal(workerId: number, signal: Signal): void {
+    const running = this.#running.get(workerId);
+    if (running) this.#engine.signal(running.handle, signal);
+  }
+
+  /** How workers of that generation are started. Where every spawn is a generation of its own, there is one plan for all. */
+  launchOf(generation: number): Launch {
+    return (this.#plans.get(generation) ?? this.#deps.service).launch;
+  }
+
   /** Runs until the last worker has been reaped. The exit code. */
   async run(): Promise<number> {
     this.#signals.trap(this.#state.policy.signals);
@@ -231,11 +242,8 @@ export class Manager {
     switch (command.type) {
       case 'spawn':
         return this.#spawn(command);
-      case 'signal': {
-        const running = this.#running.get(command.workerId);
-        if (running) this.#engine.signal(running.handle, command.signal);
-        return;
-      }
+      case 'signal':
+        return this.signal(command.workerId, command.signal);
       case 'publishStatus':
         return this.#publishStatus();
       case 'reloadConfig':
@@ -272,9 +280,7 @@ export class Manager {
 
   #spawn(place: Extract<Command, { type: 'spawn' }>): void {
     const { workerId, generation, slot } = place;
-    // Where every spawn is a generation of its own, there is one plan for all.
-    const plan = this.#plans.get(generation) ?? this.#deps.service;
-    const spec = this.#deps.spec?.(place) ?? this.#specOf(plan.launch, place);
+    const spec = this.#deps.spec?.(place) ?? this.#specOf(this.launchOf(generation), place);
     const result = this.#engine.spawn(spec);
     if ('handle' in result) {
       this.#onSpawned(workerId, result.handle, generation, slot);

@@ -29,6 +29,7 @@ import { Lobby } from './lobby';
 import { createLog, type Log } from './log';
 import { Manager, type ManagerHandover } from './manager';
 import { describeStatus } from './messages';
+import { Monitor } from './monitor';
 import { observers } from './observers';
 import { PidFile } from './pid-file';
 import { processAgeMs } from './pid-owner';
@@ -304,7 +305,10 @@ function makeService(
       ? makeUpgrade(options, parts, engine, manager, resumed?.script)
       : null;
   control.attach(manager);
+  const monitor = new Monitor(manager, board, log);
+  monitor.start();
   const finish = (): void => {
+    monitor.close();
     link?.close();
     keep?.close();
     census.close();
@@ -459,7 +463,13 @@ function launchOf(options: RunOptions): Launch {
 }
 
 function scoreboardOf(options: RunOptions): Launch['scoreboard'] {
-  return options.scoreboard ? { intervalMs: options.heartbeatIntervalMs, inspect: false } : null;
+  const {
+    scoreboard,
+    heartbeatIntervalMs: intervalMs,
+    heartbeatTimeoutMs: timeoutMs,
+    stuckStack: inspect,
+  } = options;
+  return scoreboard ? { intervalMs, timeoutMs, inspect } : null;
 }
 
 function preloadOf(options: RunOptions): Launch['preload'] {

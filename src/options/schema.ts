@@ -162,6 +162,12 @@ export const runOptionTable = {
     doc: 'replace a worker that has given none for so long: it hangs; 0 is never',
     default: '50s',
   }),
+  stuckStack: option(flag(), {
+    group: 'Workers:',
+    doc: 'log the JavaScript stack of a worker that hangs',
+    offDoc: 'never open the inspector of a worker that hangs',
+    default: true,
+  }),
   maxRequests: option(whole(0, MAX_COUNT), {
     group: 'Workers:',
     arg: 'n',

@@ -22,6 +22,7 @@ import { watchStopSignals } from './signals';
 import type { Vitals } from './vitals';
 
 const PROTOCOL_VERSION = 1;
+const DEFAULT_DEBUG_PORT = 9229;
 
 /** `bootJson` and `channelName`: the values of PREFORK_WORKER and PREFORK_CHANNEL. */
 export function install(bootJson: string, channelName: string): void {
@@ -139,6 +140,8 @@ class Worker {
     const page = row.fd === null ? null : mapPage(row.fd);
     // The manager looks at the page, and nowhere else.
     if (row.fd !== null && page === null) return null;
+    // A free port, wherever SIGUSR1 opens the inspector: those of several workers would be in each other's way.
+    if (row.inspect && process.debugPort === DEFAULT_DEBUG_PORT) process.debugPort = 0;
     const { Vitals } = require('./vitals') as typeof import('./vitals');
     return new Vitals({
       boot: row,
