@@ -3,6 +3,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import type { Http2Session } from 'node:http2';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
+import { ConnectionList } from './connectionList';
 import { isTls, protocolOf } from './protocolOf';
 
 export interface Connection {
@@ -22,6 +23,11 @@ export interface Connection {
   closing: boolean;
   /** the socket has closed: nothing on it is under way any more */
   closed: boolean;
+  /** TLS or another protocol over a socket that is a connection itself */
+  readonly isOverAnother: boolean;
+  /** neighbours in the list of all */
+  previous: Connection | null;
+  next: Connection | null;
 }
 
 export interface Session {
@@ -62,7 +68,7 @@ type Tracked = Socket & { [CONNECTION]?: Connection };
 type Ordered = ServerResponse & { [ORDINAL]?: number };
 
 export class Connections {
-  readonly all = new Set<Connection>();
+  readonly all = new ConnectionList();
   /** ever accepted */
   accepted = 0;
   readonly #events: ConnectionEvents;
@@ -71,8 +77,16 @@ export class Connections {
   /** being handed to an HTTP/2 server, which makes its session at once */
   #arriving: Socket | undefined;
 
+  /** One for all, since making one for each is felt where each connection brings one request. */
+  readonly #onSocketClose: (this: Socket) => void;
+
   constructor(events: ConnectionEvents) {
     this.#events = events;
+    const ended = (connection: Connection) => this.#ended(connection);
+    this.#onSocketClose = function onSocketClose(this: Socket) {
+      const connection = connectionOf(this);
+      if (connection !== undefined) ended(connection);
+    };
   }
 
   /** Diagnostics channels: the program's listeners are not touched. */
@@ -123,12 +137,12 @@ export class Connections {
   /** Requests that those which are connected may have under way, or send before they hear that no more are taken. */
   get expected(): number {
     let count = 0;
-    for (const { session } of this.all) count += 1 + (session?.openStreams ?? 0);
+    for (const { session } of this.all.toArray()) count += 1 + (session?.openStreams ?? 0);
     return count;
   }
 
   of(server: Server): Connection[] {
-    return [...this.all].filter((connection) => connection.server === server);
+    return this.all.toArray().filter((connection) => connection.server === server);
   }
 
   #track(socket: Socket, server: Server): Connection {
@@ -145,27 +159,29 @@ export class Connections {
       quietSince: 0,
       closing: false,
       closed: false,
+      isOverAnother: connectionOf((socket as { _parent?: Socket })._parent) !== undefined,
+      previous: null,
+      next: null,
     };
     (socket as Tracked)[CONNECTION] = connection;
     this.all.add(connection);
     this.accepted++;
-    const isOverAnother = connectionOf((socket as { _parent?: Socket })._parent) !== undefined;
-    if (!isOverAnother) this.#events.onConnections(++this.#open);
-    socket.once('close', () => {
-      this.all.delete(connection);
-      this.#ended(connection, isOverAnother);
-      if (this.all.size === 0) this.#events.onEmpty();
-    });
+    if (!connection.isOverAnother) this.#events.onConnections(++this.#open);
+    socket.on('close', this.#onSocketClose);
     return connection;
   }
 
-  #ended(connection: Connection, isOverAnother: boolean): void {
-    const { socket, started, finished } = connection;
+  #ended(connection: Connection): void {
+    if (connection.closed) return;
     connection.closed = true;
+    this.all.delete(connection);
+    const { socket, started, finished, isOverAnother } = connection;
     if (started > finished) this.#events.onClosed(started - finished);
-    if (isOverAnother) return;
-    this.#events.onConnections(--this.#open);
-    this.#events.onBytes(socket.bytesRead, socket.bytesWritten);
+    if (!isOverAnother) {
+      this.#events.onConnections(--this.#open);
+      this.#events.onBytes(socket.bytesRead, socket.bytesWritten);
+    }
+    if (this.all.size === 0) this.#events.onEmpty();
   }
 
   #watchSession(http2: Http2Session): void {
