@@ -20,6 +20,8 @@ export interface Launch {
   readonly preload: Omit<ForkserverSpec, 'generation'> | null;
   readonly credentials: Credentials | null;
   readonly umask: number | null;
+  /** PR_SET_NO_NEW_PRIVS */
+  readonly noNewPrivs: boolean;
   /** descriptors of the manager for 0, 1 and 2; −1 is /dev/null, and the log's is that of the moment */
   readonly stdio: readonly [Stdio, Stdio, Stdio];
   readonly setsid: boolean;
@@ -72,7 +74,7 @@ export function spawnSpec(
     };
     env.PREFORK_WORKER = JSON.stringify(boot);
   }
-  const { file, args, cwd, stdio, setsid, dieWithManager, credentials, umask, preload } = launch;
+  const { file, args, cwd, stdio, setsid, dieWithManager, credentials, umask, noNewPrivs, preload } = launch;
   return {
     workerId: place.workerId,
     file,
@@ -87,6 +89,7 @@ export function spawnSpec(
     dieWithManager,
     ...(credentials !== null && { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups }),
     ...(umask !== null && { umask }),
+    ...(noNewPrivs && { noNewPrivs }),
     ...(preload && { forkserver: { ...preload, generation: place.generation } }),
   };
 }

@@ -1,6 +1,8 @@
 /** The listening sockets of a service: opened once, kept across generations, closed when the manager ends. */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { lstatSync, readFileSync, unlinkSync } from 'node:fs';
 import type { Engine, EngineListener, ListenSpec } from '../engine/engine';
+import { errnoNumber } from '../engine/errno';
+import type { Credentials } from '../options/credentials';
 import type { BootListener, WorkerMessage } from '../worker/protocol';
 import { ANY_V4, ANY_V6, formatSocketAddress, type SocketAddress } from './addresses';
 
@@ -105,9 +107,16 @@ export class Listeners {
     return listener;
   }
 
-  /** What a worker asks for in the course of its listen(). */
-  async request(request: ListenRequest, generation: number): Promise<OpenResult> {
+  /** What a worker asks for in the course of its listen(). `worker`: whom it runs as; null: as this process. */
+  async request(
+    request: ListenRequest,
+    generation: number,
+    worker: Credentials | null = null,
+  ): Promise<OpenResult> {
     const at: SocketAddress = { kind: request.kind, address: request.address, port: request.port };
+    if (isBeyond(at, worker) && !this.#byKey.has(formatSocketAddress(at))) {
+      return { errno: errnoNumber('EACCES'), code: 'EACCES' };
+    }
     const options: OpenOptions = { backlog: request.backlog, ipv6Only: request.ipv6Only, fromBind: false };
     if (request.mode !== undefined) options.mode = request.mode;
     if (at.kind !== 'unix' && at.port === 0) options.key = this.#keyOfSite(at, request.site, generation);
@@ -283,6 +292,24 @@ export class Listeners {
       for (const socket of listener.sockets.values()) this.#engine.closeListener(socket);
     }
     this.#byKey.clear();
+  }
+}
+
+/**
+ * Whether an address is one that the privileges of this process would open, and those of the worker might not: a worker that has
+ * dropped them must not get them back in this way. A path is looked up by whoever opens it, so that none is opened.
+ */
+function isBeyond({ kind, port }: SocketAddress, worker: Credentials | null): boolean {
+  if (worker === null || worker.uid === 0 || process.geteuid!() !== 0) return false;
+  return kind === 'unix' || (port > 0 && port < firstFreePort());
+}
+
+/** From here on a port is everybody's, ip(7). */
+function firstFreePort(): number {
+  try {
+    return Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'latin1'));
+  } catch {
+    return 1024;
   }
 }
 

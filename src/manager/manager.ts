@@ -416,9 +416,18 @@ export class Manager {
     if (!running) return;
     const { seq } = request;
     this.#requests++;
-    const result = await this.#listeners.request(request, running.generation).finally(() => this.#requests--);
+    const { launch } = this.#plans.get(running.generation) ?? this.#deps.service;
+    const result = await this.#listeners
+      .request(request, running.generation, launch.credentials)
+      .finally(() => this.#requests--);
     if ('code' in result) {
       const address = formatSocketAddress(request);
+      if (result.code === 'EACCES' && launch.credentials !== null) {
+        this.#log.warn(
+          { event: 'listen-refused', workerId, address },
+          `${address} needs privileges that the workers have dropped; name it with --bind`,
+        );
+      }
       this.#engine.send(running.handle, {
         type: 'listener',
         seq,

@@ -456,6 +456,7 @@ function launchOf(options: RunOptions): Launch {
     preload: preloadOf(options),
     credentials,
     umask,
+    noNewPrivs: !options.newPrivs,
     stdio: logFile === null ? [-1, 1, 2] : [-1, 'log', 'log'],
     setsid: true,
     dieWithManager: options.onManagerDeath === 'stop',

@@ -229,6 +229,14 @@ export class Checks {
         reason: engineReason,
       });
     }
+    if (!can.childCredentials && !merged.newPrivs) {
+      const where = this.#flagOff('newPrivs', '--no-new-privs');
+      throw preforkError('ERR_PREFORK_CAPABILITY', {
+        where,
+        capability: 'childCredentials',
+        reason: engineReason,
+      });
+    }
     if (!can.udp && bind.some((address) => address.kind === 'udp')) {
       const where = `${this.where('bind')} with udp:`;
       throw preforkError('ERR_PREFORK_CAPABILITY', { where, capability: 'udp', reason: engineReason });
@@ -239,6 +247,11 @@ export class Checks {
   #nativeOff(): string {
     const where = this.where('native');
     return where === '--native' ? '--no-native is given' : `${where} is off`;
+  }
+
+  #flagOff(name: OptionName, flag: string): string {
+    const where = this.where(name);
+    return where.startsWith('--') ? flag : where;
   }
 
   credentials(merged: NormalisedOptions): Credentials | null {

@@ -228,6 +228,12 @@ export const runOptionTable = {
     doc: 'file mode creation mask of the workers, such as 022',
     needs: 'childLimits',
   }),
+  newPrivs: option(flag(), {
+    group: 'Workers:',
+    doc: 'workers may gain privileges, as by setuid programs',
+    offDoc: 'workers, and all that they start, never gain privileges (no_new_privs)',
+    default: true,
+  }),
 
   bind: option(addresses(), {
     group: 'Listening:',

@@ -116,6 +116,7 @@ function serviceOf(policy: () => Policy, { program, dir }: Launcher): Service {
     preload: null,
     credentials: null,
     umask: null,
+    noNewPrivs: false,
     stdio: [0, 1, 2],
     setsid: false,
     dieWithManager: true,
