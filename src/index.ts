@@ -11,6 +11,13 @@ export {
   type ManagerOptions,
   type ReloadOutcome,
 } from './library/create-manager';
+export {
+  type Daemon,
+  type DaemonCommand,
+  type DaemonContext,
+  type DaemonOptions,
+  daemon,
+} from './library/daemon';
 export type { ManagedService } from './library/managed';
 export { type PoolOptions, Prefork, type TrapAction } from './library/prefork';
 export type { PreforkOptions } from './options/schema';

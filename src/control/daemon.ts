@@ -23,26 +23,28 @@ const PASSED_ON: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
  */
 export async function startDaemon(options: RunOptions): Promise<Outcome> {
   const log = openSync(checkBackground(options), 'a', LOG_FILE_MODE);
-  const { binding } = loadBinding();
-  const { execPath, execArgv } = process;
-  const program: Program = {
-    file: execPath,
-    args: [...execArgv, CLI, ...runArguments(options.invocation)],
-    env: { ...process.env, [REPORT_VARIABLE]: String(REPORT_FD) },
-    log,
-  };
+  const { execPath, execArgv, env } = process;
+  const args = [...execArgv, CLI, ...runArguments(options.invocation)];
   try {
-    return binding === null ? await startDetached(program) : await startNative(program, binding);
+    return await startProgram({ file: execPath, args, env, log });
   } finally {
     closeSync(log);
   }
 }
 
-interface Program {
+/** Starts a Node.js program in the background, and waits for its {@link StartReport}. */
+export function startProgram(program: Program): Promise<Outcome> {
+  const { binding } = loadBinding();
+  const reporting = { ...program, env: { ...program.env, [REPORT_VARIABLE]: String(REPORT_FD) } };
+  return binding === null ? startDetached(reporting) : startNative(reporting, binding);
+}
+
+export interface Program {
   readonly file: string;
   /** without argv[0] */
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
+  /** the descriptor that standard output and error go to */
   readonly log: number;
 }
 

@@ -57,9 +57,13 @@ export class PidFile {
     writeSync(this.fd, `${pid}\n`, 0);
   }
 
-  /** Removes the file, if it is still ours, and lets it go. */
+  /** Removes the file, if it is still ours, and lets it go. Who has given up the right to remove it empties it. */
   release(): void {
-    if (sameFile(this.fd, this.path)) unlinkSync(this.path);
+    try {
+      if (sameFile(this.fd, this.path)) unlinkSync(this.path);
+    } catch {
+      ftruncateSync(this.fd);
+    }
     closeSync(this.fd);
   }
 }

@@ -7,7 +7,7 @@ import { loadBinding } from '../engine/binding';
 import { errnoCode } from '../engine/errno';
 
 export type PidOwner =
-  /** there is no such file, or the manager that wrote it has gone */
+  /** there is no such file, or an empty one, or (stale) the manager that wrote it has gone */
   | { readonly kind: 'nobody'; readonly stale: boolean }
   /** `pid` is null for the moment between the lock and the first write */
   | { readonly kind: 'manager'; readonly pid: number | null }
@@ -34,11 +34,11 @@ export function pidOwner(path: string): PidOwner {
     if (binding === null) {
       return pid !== null && isManager(pid, path)
         ? { kind: 'manager', pid }
-        : { kind: 'nobody', stale: true };
+        : { kind: 'nobody', stale: pid !== null };
     }
     // For a moment only; a manager that starts just now tries again.
     const locked = binding.flock(fd, 'sh', false);
-    if (locked >= 0) return { kind: 'nobody', stale: true };
+    if (locked >= 0) return { kind: 'nobody', stale: pid !== null };
     if (errnoCode(locked) !== 'EAGAIN') throw new Error(`flock: ${errnoCode(locked)}`);
     const holder = strangerWithLock(statSync(path), pid);
     return holder === null ? { kind: 'manager', pid } : { kind: 'foreign', holder };

@@ -51,8 +51,13 @@ export class Ground {
   }
 
   spawn(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
+    return this.node([cli, ...args], env);
+  }
+
+  /** Any script, from here. */
+  node(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
     const node = process.env.PREFORK_TEST_NODE ?? process.execPath;
-    return spawn(node, [cli, ...args], {
+    return spawn(node, args, {
       cwd: this.directory,
       env: { ...this.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
