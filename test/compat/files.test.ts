@@ -239,6 +239,7 @@ describe('--daemonize', () => {
       run.nameManager(Number(readFileSync(run.path('pid'), 'utf8')));
       const facts = [exit, up, run.file('pid'), ...daemonFacts(run)];
       const restart = await run.command(['--restart', ...daemon]);
+      await run.whenUp(2);
       const status = run.file('status');
       const stop = await run.command(['--stop', ...daemon]);
       const left = ['pid', 'status', 'socket'].map((name) => run.file(name));
@@ -341,6 +342,7 @@ describe('--restart and --stop', () => {
       await run.events.next(/^signal gen=1/);
       run.signalWorker('W1', 'SIGKILL');
       const { ended, lines } = await restart;
+      await run.whenUp(2);
       const status = run.file('status');
       await run.finish();
       return [`exit code=${ended.code}`, ...lines, status];
