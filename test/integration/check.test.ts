@@ -42,7 +42,8 @@ describe('servers of others', () => {
       await once(service.stdout, 'data');
       const url = `http://127.0.0.1:${port}/`;
       const command = ['--', ...hangup(service.pid!)];
-      const ran = await check('--json', ...LOAD, '--reloads', '5', '--interval', '500ms', url, ...command);
+      const load = [...LOAD, '--timeout', '3s'];
+      const ran = await check('--json', ...load, '--reloads', '5', '--interval', '500ms', url, ...command);
       const result = resultOf(ran);
       expect({ code: ran.code, verdict: result.verdict }).toEqual({ code: 1, verdict: 'failed' });
       expect(result.reloads.map(({ code }) => code)).toEqual([0, 0, 0, 0, 0]);
@@ -51,7 +52,7 @@ describe('servers of others', () => {
         expect(['reset', 'closed', 'short', 'refused', 'timeout']).toContain(kind);
         expect(first.reload).toBeGreaterThan(0);
       }
-      const text = await check(...LOAD, '--reloads', '2', url, ...command);
+      const text = await check(...load, '--reloads', '2', url, ...command);
       expect(text.code).toBe(1);
       expect(text.stdout.trimEnd().split('\n').at(-1)).toMatch(
         /^prefork: FAILED: [\d,]+ of [\d,]+ requests failed through 2 reloads$/,

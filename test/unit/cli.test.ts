@@ -1,9 +1,9 @@
 /** The built `prefork` command, from outside: what it says, its exit codes, and what it leaves behind (nothing). */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -246,6 +246,34 @@ describe('doctor', () => {
       /^Engine: js, since the addon did not load: PREFORK_ENGINE=js is set\n {2}Unset PREFORK_ENGINE\.$/m,
     );
     expect(stdout).toMatch(/^ {2}no {3}fork .*: needs the addon$/m);
+  });
+
+  it('tells an addon that is missing from one that does not load, and which file that is', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'prefork-'));
+    try {
+      // Where node-gyp-build looks instead of in the package.
+      const env = { PREFORK_PREBUILD: directory };
+      const missing = JSON.parse(prefork(['doctor', '--json'], env).stdout);
+      expect(missing).toMatchObject({ engine: 'js', addon: { loaded: false, path: null, origin: null } });
+      expect(missing.addon.reason).toMatch(/^No native build was found for platform=/);
+      const path = join(directory, 'prebuilds', `${process.platform}-${process.arch}`, 'prefork.node');
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, 'no addon');
+      const broken = JSON.parse(prefork(['doctor', '--json'], env).stdout);
+      expect(broken).toMatchObject({ engine: 'js', addon: { loaded: false, path, origin: 'package' } });
+      expect(broken.addon.reason).toContain(path);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('tells limits that many workers run into', () => {
+    const { limits } = JSON.parse(prefork(['doctor', '--json']).stdout);
+    expect(limits.openFiles).toBe(
+      Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || null,
+    );
+    for (const name of ['processes', 'tasks', 'memoryBytes'])
+      expect(limits[name] === null || limits[name] > 0, name).toBe(true);
   });
 
   it('knows in every case which engine it is, and each fact that does not hold has a reason', () => {
