@@ -51,6 +51,7 @@ class Worker {
   readonly #table: ListenerTable;
   readonly #reopenLogs: (() => void)[] = [];
   #served = false;
+  #seeksManager = false;
 
   constructor(boot: WorkerBoot, channelName: string) {
     this.#boot = boot;
@@ -130,8 +131,16 @@ class Worker {
       limit,
       expected: () => this.#connections.expected,
       retire: () => this.#requests.retire('max-memory'),
-      drain: () => void this.#drain.begin('max-memory'),
+      leave: () => this.#leaveByItself(),
     });
+  }
+
+  /** As on a stop signal of the manager's: the program's own handler is asked, where it has one. */
+  #leaveByItself(): void {
+    // Nobody would come in its place: the next manager replaces it.
+    if (this.#seeksManager) return;
+    const [signal = 'SIGTERM'] = this.#boot.stopSignals ?? [];
+    process.emit(signal, signal);
   }
 
   #openRow(): Vitals | null {
@@ -172,6 +181,7 @@ class Worker {
   }
 
   #seekManager(keep: NonNullable<WorkerBoot['keep']>): void {
+    this.#seeksManager = true;
     const { Rejoin } = require('./rejoin') as typeof import('./rejoin');
     const { loadBinding } = require('../engine/binding') as typeof import('../engine/binding');
     new Rejoin({
@@ -180,7 +190,10 @@ class Worker {
       keep,
       worker: identity(),
       listeners: () => this.#table.all(),
-      joined: (fd) => (this.#channel as NativeChannel).reconnect(fd),
+      joined: (fd) => {
+        this.#seeksManager = false;
+        (this.#channel as NativeChannel).reconnect(fd);
+      },
       dismissed: () => void this.#drain.begin('another manager serves', true),
     }).begin();
   }

@@ -11,7 +11,7 @@ export interface MemoryBoundOptions {
   /** requests that may still come when nothing is accepted any more */
   expected(): number;
   retire(): void;
-  drain(): void;
+  leave(): void;
   /** in place of this process's own memory and clock */
   measure?(): number | null;
   now?(): number;
@@ -43,7 +43,7 @@ export class MemoryBound {
   #bytes = 0;
   #lookedAt = 0;
   #nextLook = 0;
-  /** bytes a request, in the long run and of late */
+  /** bytes a request, of late */
   #growth = 0;
   /** bytes by which memory has grown beyond that, by what is no request's fault */
   #outlier = 0;
@@ -77,11 +77,11 @@ export class MemoryBound {
   }
 
   #look(bytes: number, base: number): void {
-    this.#learn(bytes);
+    this.#learn(bytes, base);
     const room = this.#options.limit.bytes - base;
     // It needs more than it may before it serves anything: no request could change that, and the manager sees it too.
     if (room <= 0) return;
-    const growth = Math.max(this.#growth, (bytes - base) / this.#served, 0);
+    const growth = this.#perRequest(base);
     const soonest = base + room * ALWAYS_USED;
     const last = (this.#options.expected() + 1) * growth + this.#outlier;
     const leaveAt = Math.max(this.#options.limit.bytes - last, soonest);
@@ -93,15 +93,20 @@ export class MemoryBound {
     this.#nextLook = this.#served + Math.max(1, Math.min(MAX_APART, Math.floor(apart)));
   }
 
-  #learn(bytes: number): void {
+  #learn(bytes: number, base: number): void {
     const requests = Math.max(1, this.#served - this.#lookedAt);
     const grown = bytes - this.#bytes;
-    this.#outlier = Math.max(this.#outlier * OUTLIER_LEFT, grown - Math.max(this.#growth, 0) * requests);
-    // The first looks are no outliers: nothing is known yet.
-    if (this.#lookedAt === 0) this.#outlier = 0;
+    const unexpected = grown - this.#perRequest(base) * requests;
+    // At the first look nothing was expected.
+    if (this.#lookedAt > 0) this.#outlier = Math.max(this.#outlier * OUTLIER_LEFT, unexpected);
     this.#growth += NEWEST * (grown / requests - this.#growth);
     this.#bytes = bytes;
     this.#lookedAt = this.#served;
+  }
+
+  /** By the last look: of late or in the long run, whatever is more. */
+  #perRequest(base: number): number {
+    return Math.max(this.#growth, (this.#bytes - base) / Math.max(1, this.#lookedAt), 0);
   }
 
   /** How many it serves while a replacement starts. */
@@ -118,6 +123,6 @@ export class MemoryBound {
 
   #leave(): void {
     this.#left = true;
-    this.#options.drain();
+    this.#options.leave();
   }
 }

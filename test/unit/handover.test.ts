@@ -2,6 +2,7 @@ import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { stateWithKept } from '../../src/core/kept';
 import { defaultPolicy } from '../../src/core/policy';
 import { initialState } from '../../src/core/state';
 import { loadBinding } from '../../src/engine/binding';
@@ -21,6 +22,9 @@ const HOOK = '/old/dist/worker/hook.js';
 /** Of a manager with one worker, without what these tests do not look at. */
 function handover(): Handover {
   const policy = { ...defaultPolicy, workers: 1 };
+  const { workers } = stateWithKept(policy, 1, 7, [
+    { workerId: 1, pid: 10, slot: 0, generation: 1, listening: ['a'] },
+  ]);
   const preload = { boot: {}, preload: { instead: HOOK, file: '/old/dist/preload/forkserver.js' } };
   const launch = { file: 'node', args: ['node', '--require', HOOK, 'server.js'], preload };
   return {
@@ -29,7 +33,7 @@ function handover(): Handover {
     atMs: 1,
     options: { workers: 1, entry: 'server.js' },
     manager: {
-      state: initialState(policy, 1, 7),
+      state: { ...initialState(policy, 1, 7), workers },
       plans: [[1, { policy, launch, bind: [] }]],
       workers: [],
       adoptions: [],
@@ -99,6 +103,13 @@ describe('handover', () => {
     const old = JSON.parse(JSON.stringify(handover())) as Record<string, Record<string, unknown>>;
     const { state } = old.manager as { state: Record<string, unknown> };
     delete state.stagger;
+    delete state.elastic;
+    for (const name of ['minWorkers', 'maxWorkers', 'elastic', 'maxAgeMs'])
+      delete (state.policy as Record<string, unknown>)[name];
+    for (const w of state.workers as Record<string, unknown>[]) {
+      delete w.retiringAtMs;
+      delete w.ageUpAtMs;
+    }
     delete (state.policy as Record<string, unknown>).secondStop;
     delete (old as Record<string, unknown>).board;
     const files = { hook: '/new/hook.js', forkserver: '/new/forkserver.js' };
