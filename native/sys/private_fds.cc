@@ -155,17 +155,21 @@ int PrivateFds::AddPipe(int read_end, int write_end) {
 }
 
 int PrivateFds::Plan(int skip, const std::vector<int>& pipes) {
+  std::vector<int> rings;
   int error = ForEachFd([&](int fd, const char* target) {
     if (fd == skip) return 0;
+    if (strcmp(target, "anon_inode:[io_uring]") == 0) rings.push_back(fd);
     if (strcmp(target, "anon_inode:[eventpoll]") == 0) return AddEpoll(fd, CloexecFlag(fd));
     if (strcmp(target, "anon_inode:[eventfd]") == 0) return AddEventfd(fd, StatusFlags(fd) | CloexecFlag(fd));
     return 0;
   });
+  if (error == 0) error = rings_.Plan(rings);
   for (size_t i = 0; error == 0 && i + 1 < pipes.size(); i += 2) error = AddPipe(pipes[i], pipes[i + 1]);
   return error;
 }
 
 int PrivateFds::Replace() const {
+  rings_.Drop();
   for (const Eventfd& event : eventfds_) {
     int copy = eventfd(0, event.flags);
     if (copy >= 0 && event.count != 0) {

@@ -9,10 +9,12 @@
 
 #include <vector>
 
+#include "sys/loop_rings.h"
+
 namespace prefork::sys {
 
 // What must be replaced in a child by a copy that only it has: every epoll instance with what is registered in it,
-// every eventfd with its count, and given pipes with what is in them.
+// every eventfd with its count, and given pipes with what is in them. The rings of event loops are let go of.
 class PrivateFds {
  public:
   // Before the fork, with the other threads held. `skip`: an epoll descriptor that is seen to otherwise, or −1.
@@ -50,6 +52,7 @@ class PrivateFds {
   std::vector<Epoll> epolls_;
   std::vector<Eventfd> eventfds_;
   std::vector<Pipe> pipes_;
+  LoopRings rings_;
 };
 
 // Where libuv keeps the two descriptors of the pipe that is its lock for signal handling: the only pipe with one byte

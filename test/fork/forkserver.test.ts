@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { get } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -27,6 +28,19 @@ beforeAll(async () => {
 });
 afterAll(() => void upstream.close());
 
+/** By inode: each io_uring has its own. */
+function ringsOf(pid: number): number[] {
+  const descriptors = readdirSync(`/proc/${pid}/fd`).map((fd) => `/proc/${pid}/fd/${fd}`);
+  return descriptors
+    .filter((path) => readlinkSync(path) === 'anon_inode:[io_uring]')
+    .map((path) => statSync(path).ino);
+}
+
+function mappedRingsOf(pid: number): string[] {
+  const lines = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
+  return lines.filter((line) => line.includes('[io_uring]')).map((line) => line.split(' ')[4] ?? '');
+}
+
 describe.each(nodes)('a forkserver of %s', (node) => {
   let server: Forkserver;
   const start = (name: string, options: ForkserverOptions = {}): Forkserver => {
@@ -34,6 +48,18 @@ describe.each(nodes)('a forkserver of %s', (node) => {
     return server;
   };
   afterEach(() => server.close());
+
+  test('shares the rings of no event loop with its workers', async () => {
+    start('plain.cjs');
+    await server.inbox.take('frozen');
+    const workers = [await server.fork(), await server.fork()];
+    for (const { inbox } of workers) await inbox.take('listening');
+    const pids = [server.pid, ...workers.map(({ pid }) => pid)];
+    const rings = pids.flatMap(ringsOf);
+    expect(new Set(rings).size).toBe(rings.length);
+    const mapped = pids.flatMap((pid) => [...new Set(mappedRingsOf(pid))]);
+    expect(mapped.map(Number).sort()).toEqual(rings.sort());
+  });
 
   test('loads an unmodified server once and forks workers that serve', async () => {
     start('plain.cjs');
