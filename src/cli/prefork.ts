@@ -14,6 +14,7 @@ import { addStart } from './start';
 import { addStartServer, startServer } from './start-server';
 import { addStatus } from './status';
 import { addStop } from './stop';
+import { addTop } from './top';
 import { checkHelpTopic, usageProblem } from './usage';
 import { version } from './version';
 
@@ -44,6 +45,7 @@ function makeProgram(): Command {
   addRestart(program);
   addReload(program);
   addStatus(program);
+  addTop(program);
   addScale(program);
   addStartServer(program);
   addDoctor(program);

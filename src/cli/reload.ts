@@ -29,14 +29,22 @@ export function addReload(program: Command): void {
 }
 
 async function reloadService(command: Command, quiet: boolean): Promise<number> {
+  const { controlPath } = require('../control/locate') as typeof import('../control/locate');
   const { RefusedError } = require('../control/client') as typeof import('../control/client');
+  const { describeReload, ProgressLine, withProgress } = require('./progress') as typeof import('./progress');
+  const line = new ProgressLine();
   const say = (text: string): void => {
-    if (!quiet) process.stdout.write(`prefork: ${plainText(text)}\n`);
+    if (quiet) return;
+    line.clear();
+    process.stdout.write(`prefork: ${plainText(text)}\n`);
   };
   try {
-    const { generation } = await askManager(await servicePaths(command), (client) =>
-      client.ask({ do: 'reload' }, { progress: say, timeoutMs: null }),
-    );
+    const paths = await servicePaths(command);
+    const reload = (): Promise<{ generation: number }> =>
+      askManager(paths, (client) => client.ask({ do: 'reload' }, { progress: say, timeoutMs: null }));
+    const { generation } = quiet
+      ? await reload()
+      : await withProgress(line, controlPath(paths), describeReload, reload);
     say(`reloaded: generation ${generation} serves`);
     return exitCodes.ok;
   } catch (error) {

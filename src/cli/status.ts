@@ -1,7 +1,8 @@
 /** `prefork status`: whether the service runs, and how its workers are. */
 import type { Command } from 'commander';
-import type { ExitStatus, Status, WorkerStatus } from '../control/protocol';
+import type { Status, WorkerStatus } from '../control/protocol';
 import type { Found } from '../control/find';
+import { age, lastExit, mebibytes } from './format';
 import { addServiceOptions, plainText, serviceName, servicePaths } from './service-options';
 
 const AFTER_HELP = `
@@ -126,28 +127,4 @@ function figures({ row, memory }: WorkerStatus): string[] {
     rssBytes === undefined ? '-' : mebibytes(rssBytes),
     memory === null ? '-' : mebibytes(memory.pssBytes),
   ];
-}
-
-const mebibytes = (bytes: number): string => `${Math.round(bytes / 1_048_576)}M`;
-
-function lastExit(exit: ExitStatus | null): string {
-  return exit === null ? '-' : `${exit.how}${exit.expected ? ' as asked' : ''}, ${age(exit.agoMs)} ago`;
-}
-
-/** `42s`, `3m 5s`, `2h 10m`, `4d 3h`: the two largest units. */
-function age(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  const units = [
-    [Math.floor(seconds / 86_400), 'd'],
-    [Math.floor(seconds / 3600) % 24, 'h'],
-    [Math.floor(seconds / 60) % 60, 'm'],
-    [seconds % 60, 's'],
-  ] as const;
-  const first = units.findIndex(([count]) => count > 0);
-  if (first < 0) return '0s';
-  return units
-    .slice(first, first + 2)
-    .filter(([count]) => count > 0)
-    .map(([count, unit]) => `${count}${unit}`)
-    .join(' ');
 }

@@ -46,6 +46,8 @@ export function addStopOptions(command: Command): Command {
 export async function stopService(paths: ServicePaths, { timeout, now }: StopFlags): Promise<number> {
   const { findManager } = require('../control/find') as typeof import('../control/find');
   const { stopManager } = require('../control/stop') as typeof import('../control/stop');
+  const { controlPath } = require('../control/locate') as typeof import('../control/locate');
+  const { describeStop, ProgressLine, withProgress } = require('./progress') as typeof import('./progress');
   const service = serviceName(paths);
   const found = await findManager(paths);
   if (found.state === 'unknown') {
@@ -56,7 +58,8 @@ export async function stopService(paths: ServicePaths, { timeout, now }: StopFla
     return exitCodes.ok;
   }
   try {
-    await stopManager(found, paths, { graceful: now !== true, timeoutMs: timeout });
+    const stop = () => stopManager(found, paths, { graceful: now !== true, timeoutMs: timeout });
+    await withProgress(new ProgressLine(), controlPath(paths), describeStop, stop);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
     process.stderr.write(`prefork: not permitted to stop process ${found.pid} (${service})\n`);
