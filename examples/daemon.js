@@ -1,13 +1,14 @@
-// A daemon by itself, as with Acme::Ghost: it counts to ten, once a second.
+// A daemon by itself, as with Acme::Ghost: it counts to ten, or as far as it is told, once a second.
 //
-//     node examples/daemon.js start | status | reload | restart | stop
+//     node examples/daemon.js start [count]
+//     node examples/daemon.js status | reload | restart | stop
 const { setTimeout: sleep } = require('node:timers/promises');
 const { daemon } = require('prefork');
 
 class Counter {
   pidFile = 'daemon.pid';
   logFile = 'daemon.log';
-  max = 10;
+  max = Number(process.argv[3] ?? 10);
 
   init({ log }) {
     log.info({}, `counting to ${this.max}`);

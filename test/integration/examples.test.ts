@@ -49,7 +49,8 @@ describe.each(engines)('examples, %s engine', (engine) => {
     }
     return ran;
   }
-  const ctrl = (name: string, command: string): Promise<Ran> => ranOf(ground.node([example(name), command]));
+  const ctrl = (name: string, ...args: readonly string[]): Promise<Ran> =>
+    ranOf(ground.node([example(name), ...args]));
 
   it('hello.js', async () => {
     const flag = engine === 'native' ? '--native' : '--no-native';
@@ -104,17 +105,17 @@ describe.each(engines)('examples, %s engine', (engine) => {
     expect(code).toBe(0);
     expect(stdout).toContain('2 workers are healthy\n');
     expect(stdout).toContain('generation 2 serves\n');
-    expect(stdout).toMatch(/stopping\n(worker \d+ ended: 0\n)+$/);
+    expect(stdout).toMatch(/stopping\n(worker \d+ ended: (0|SIGTERM)\n)+$/);
   });
 
   it('daemon.js', async () => {
     expect(await ctrl('daemon.js', 'status')).toMatchObject({ code: 3 });
-    expect(await ctrl('daemon.js', 'start')).toMatchObject({ code: 0 });
+    expect(await ctrl('daemon.js', 'start', '1000')).toMatchObject({ code: 0 });
     expect(await ctrl('daemon.js', 'reload')).toMatchObject({ code: 0 });
     expect(await ctrl('daemon.js', 'status')).toMatchObject({ code: 0 });
     expect(await ctrl('daemon.js', 'stop')).toMatchObject({ code: 0 });
     const text = ground.read('daemon.log');
-    for (const line of ['counting to 10', 'told to reload', '/10', 'done']) expect(text).toContain(line);
+    for (const line of ['counting to 1000', 'told to reload', '/1000', 'done']) expect(text).toContain(line);
     expect(ground.files()).toEqual(['daemon.log']);
   });
 
