@@ -131,6 +131,9 @@ struct StandReport {
   for (;;) ExitNow(127);
 }
 
+// How many times as long a child may take to stand as threads may to come to rest: it may have to wait for a processor.
+constexpr int kStandTimeouts = 30;
+
 // One fork, from its preparation to both its ends.
 class Fork {
  public:
@@ -228,7 +231,7 @@ void Fork::StandUp(int pipe) {
 pid_t Fork::AwaitChild(pid_t pid, int pipe) {
   StandReport report = {ForkallStep::kReport, -ETIMEDOUT};
   struct pollfd wait = {pipe, POLLIN, 0};
-  int ready = static_cast<int>(Uninterrupted([&] { return poll(&wait, 1, 5 * options_.timeout_ms); }));
+  int ready = static_cast<int>(Uninterrupted([&] { return poll(&wait, 1, kStandTimeouts * options_.timeout_ms); }));
   if (ready > 0) {
     ssize_t got = Uninterrupted([&] { return read(pipe, &report, sizeof(report)); });
     // Its end without a word: it stands, or was killed, which its parent sees in the usual way.

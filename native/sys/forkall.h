@@ -40,7 +40,8 @@ struct ForkallOptions {
   bool as_sibling = false;
   // Threads may sleep in any system call; else in futex and epoll waits alone.
   bool any_sleep = false;
-  // For threads to come to rest, and again for the child to stand.
+  // For threads to come to rest, ten times as long where they had to wait for a processor; thirty times as long for the child
+  // to stand.
   int timeout_ms = 2'000;
   // Sent to the child when its parent's main thread ends (PR_SET_PDEATHSIG); 0: none.
   int death_signal = 0;

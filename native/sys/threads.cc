@@ -99,6 +99,34 @@ bool WaitUntilAtLeast(std::atomic<uint32_t>* word, uint32_t wanted, int64_t dead
   }
 }
 
+int64_t CpuNs(clockid_t clock) {
+  struct timespec used;
+  clock_gettime(clock, &used);
+  return static_cast<int64_t>(used.tv_sec) * 1'000'000'000 + used.tv_nsec;
+}
+
+// Of the process' threads but this one.
+int64_t CpuOfOthersNs() { return CpuNs(CLOCK_PROCESS_CPUTIME_ID) - CpuNs(CLOCK_THREAD_CPUTIME_ID); }
+
+// How long to wait for threads to come to rest. One that has had the processor for a good part of the time is busy; where they
+// had to wait for it, with the machine taken by others or the process stopped, nothing is known yet, and they get ten times as much.
+class Patience {
+ public:
+  explicit Patience(int timeout_ms)
+      : timeout_ns_(timeout_ms * kNsPerMs), started_ns_(NowNs()), cpu_ns_(CpuOfOthersNs()) {}
+  // `asleep`: the thread in the way needs no processor.
+  bool IsOver(bool asleep) const {
+    int64_t waited = NowNs() - started_ns_;
+    if (waited < timeout_ns_) return false;
+    return asleep || CpuOfOthersNs() - cpu_ns_ >= timeout_ns_ / 4 || waited >= 10 * timeout_ns_;
+  }
+
+ private:
+  int64_t timeout_ns_;
+  int64_t started_ns_;
+  int64_t cpu_ns_;
+};
+
 void SleepBriefly() {
   struct timespec pause = {0, 200'000};
   nanosleep(&pause, nullptr);
@@ -295,7 +323,7 @@ int HeldThreads::InstallHandler() {
   return Checked(sigaction(ParkSignal(), &ours, nullptr));
 }
 
-// Asks every surveyed thread into the handler. 0; 1: one was no longer at rest; −EAGAIN: the deadline passed.
+// Asks every surveyed thread into the handler. 0; 1: one was no longer at rest, or did not come in time.
 int HeldThreads::Park(int64_t deadline_ns, ThreadTrouble* trouble) {
   pid_t process = getpid();
   if (++last_round == 0) last_round = 1;
@@ -327,7 +355,7 @@ int HeldThreads::Park(int64_t deadline_ns, ThreadTrouble* trouble) {
       memcpy(trouble->name, slots[i].thread.name, sizeof(trouble->name));
       trouble->syscall = -1;
     }
-    return -EAGAIN;
+    return 1;
   }
   return all_there && Undisturbed() ? 0 : 1;
 }
@@ -351,14 +379,15 @@ int HeldThreads::Hold(int timeout_ms, bool any_sleep, ThreadTrouble* trouble) {
     if (area == MAP_FAILED) return -errno;
     revive_stacks = area;
   }
-  int64_t deadline = NowNs() + timeout_ms * kNsPerMs;
+  Patience patience(timeout_ms);
   for (;;) {
+    trouble->syscall = -1;
     int outcome = Survey(any_sleep, trouble);
-    if (outcome == 0) outcome = Park(deadline, trouble);
+    if (outcome == 0) outcome = Park(NowNs() + timeout_ms * kNsPerMs, trouble);
     if (outcome == 0) return 0;
     Release();
     if (outcome < 0) return outcome;
-    if (NowNs() >= deadline) return -EAGAIN;
+    if (patience.IsOver(trouble->syscall >= 0)) return -EAGAIN;
     SleepBriefly();
   }
 }
