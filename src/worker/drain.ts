@@ -26,6 +26,8 @@ export interface DrainDependencies {
   /** idle connections; null: the server's keepAliveTimeout */
   readonly lingerMs: number | null;
   stopAccepting(server: Server): void;
+  /** new connections go on joining the queues when the pool stops: the engine has nothing against it */
+  readonly narrowsQueues: boolean;
   /** once, at the start of a drain of any kind */
   onBegin(): void;
 }
@@ -128,6 +130,7 @@ export class Drain {
   /** libuv accepts one connection, or all that wait, in each turn of the loop. */
   async #emptyAcceptQueues(): Promise<void> {
     const deadline = performance.now() + EMPTY_QUEUE_MS;
+    if (this.#deps.narrowsQueues) for (const server of this.#open) narrowQueue(server);
     await turn();
     for (let accepted = -1; accepted !== this.#deps.connections.accepted && performance.now() < deadline; ) {
       accepted = this.#deps.connections.accepted;
@@ -283,4 +286,13 @@ function stopReceiving(socket: UdpSocket): void {
 
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * listen(2) again with no backlog, which Node has no call for: while one connection waits the kernel drops further requests, and
+ * their clients ask again after a second. On a Unix socket they would be refused.
+ */
+function narrowQueue(server: Server): void {
+  if (typeof server.address() === 'string') return;
+  (server as Server & { _handle?: { listen?(backlog: number): number } })._handle?.listen?.(0);
 }

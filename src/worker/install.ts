@@ -77,6 +77,7 @@ class Worker {
       connections: this.#connections,
       lingerMs: boot.lingerMs,
       stopAccepting: (server) => this.#listen.stopAccepting(server),
+      narrowsQueues: boot.engine === 'js',
       onBegin: () => {
         this.#vitals?.drains();
         this.#channel.send({ type: 'draining' });
