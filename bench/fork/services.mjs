@@ -16,7 +16,7 @@ export const services = {
   pm2: drivers.pm2,
 };
 
-/** `ready()` resolves with the next worker's time from its start to listening, in ms; null: the service has ended. */
+/** `replace()` gives the time of one worker from its start to its listening. */
 async function startPrefork(extra, { entry, workers, port }) {
   const args = [...command, ...extra, '--workers', String(workers), '--bind', `127.0.0.1:${port}`, entry];
   const child = spawn(process.execPath, args, {
@@ -25,10 +25,12 @@ async function startPrefork(extra, { entry, workers, port }) {
   });
   const exited = once(child, 'exit');
   const events = createInterface({ input: child.stderr })[Symbol.asyncIterator]();
+  let last = '';
   const next = async (...names) => {
     for (;;) {
       const { value, done } = await events.next();
-      if (done) throw new Error(`the service ended before ${names}`);
+      if (done) throw new Error(`the service ended before ${names}: ${last}`);
+      last = value;
       const event = parse(value);
       if (names.includes(event.event)) return event;
     }

@@ -14,11 +14,3 @@ app.get('/', (request, response) => {
   response.set('x-loaded', String(loaded)).send(answer());
 });
 app.listen(Number(process.env.PORT), '127.0.0.1', () => process.send?.('listening'));
-
-/** For `--preload`: what workers would compile otherwise. */
-exports.warmup = () => {
-  for (let i = 0; i < 2000; i++) {
-    Query.parse({ name: String(i) });
-    answer();
-  }
-};
