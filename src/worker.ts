@@ -2,10 +2,10 @@
  * `prefork/worker`: what a program may say to the manager that it runs under. A program needs none of it, and all of it is
  * harmless in a process that prefork has not started.
  */
-import { type DrainCallback, type DrainContext, getRuntime } from './worker/runtime';
+import { type DrainCallback, type DrainContext, getRuntime, type MetricsRegistry } from './worker/runtime';
 
 export { type InheritedListener, listeners, serverPorts } from './worker/inherited';
-export type { DrainCallback, DrainContext };
+export type { DrainCallback, DrainContext, MetricsRegistry };
 
 /** Which worker this is. */
 export interface WorkerInfo {
@@ -103,4 +103,18 @@ export function onDrain(callback: DrainCallback): void {
 /** Calls back when log files were rotated (USR1 to the manager), to open them anew. Never called in a plain process. */
 export function onReopenLogs(callback: () => void): void {
   getRuntime()?.onReopenLogs(callback);
+}
+
+/**
+ * Adds a registry of prom-client to what `--metrics` serves: the manager asks every worker for it at a scrape, and adds them up as
+ * prom-client's `AggregatorRegistry` does. What an ended worker has counted stays in the sum. Names that begin with `prefork_`
+ * are the manager's. Does nothing in a plain process.
+ *
+ *     const { register } = require('prom-client');
+ *     require('prefork/worker').metrics(register);
+ */
+export function metrics(registry: MetricsRegistry): void {
+  if (typeof registry?.getMetricsAsJSON !== 'function')
+    throw new TypeError('registry must be a Registry of prom-client');
+  getRuntime()?.offerMetrics(registry);
 }

@@ -34,13 +34,14 @@ export async function listenAt(
   server: Server,
   path: string,
   binding: Binding | null,
+  mode: number = MODE,
 ): Promise<ControlSocket> {
   if (binding === null) {
-    await listenByName(server, path);
+    await listenByName(server, path, mode);
     const { dev, ino } = lstatSync(path);
     return { handover: null, close: () => close(server, { path, dev, ino }) };
   }
-  const fd = makeSocket(path, binding);
+  const fd = makeSocket(path, binding, mode);
   const { dev, ino } = lstatSync(path);
   return resumeAt(server, { path, fd, dev, ino });
 }
@@ -57,7 +58,7 @@ function close(server: Server, { path, dev, ino }: Omit<SocketHandover, 'fd'>): 
   if (now?.isSocket() && now.dev === dev && now.ino === ino) unlinkSync(path);
 }
 
-function makeSocket(path: string, binding: Binding): number {
+function makeSocket(path: string, binding: Binding, mode: number): number {
   const fd = binding.listen({
     kind: 'unix',
     address: path,
@@ -65,25 +66,25 @@ function makeSocket(path: string, binding: Binding): number {
     backlog: BACKLOG,
     reusePort: false,
     ipv6Only: false,
-    mode: MODE,
+    mode,
   });
   if (fd < 0) throw systemError(errnoCode(fd), path);
   return fd;
 }
 
-async function listenByName(server: Server, path: string): Promise<void> {
+async function listenByName(server: Server, path: string, mode: number): Promise<void> {
   try {
-    await bindAndListen(server, path);
+    await bindAndListen(server, path, mode);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     await removeStale(path);
-    await bindAndListen(server, path);
+    await bindAndListen(server, path, mode);
   }
 }
 
 /** listen() binds before it returns, so that the umask is this process's for no longer than that. */
-async function bindAndListen(server: Server, path: string): Promise<void> {
-  const umask = process.umask(0o777 & ~MODE);
+async function bindAndListen(server: Server, path: string, mode: number): Promise<void> {
+  const umask = process.umask(0o777 & ~mode);
   try {
     server.listen({ path, backlog: BACKLOG });
   } finally {

@@ -14,6 +14,7 @@ import { defaults } from '../options/sources';
 import type { ExitsHandover } from './last-exits';
 import type { ListenersHandover } from './listeners';
 import type { ManagerHandover } from './manager';
+import type { MetricsHandover } from '../metrics/metrics';
 
 /** Raised with every change that an older or newer manager would misread. */
 export const HANDOVER_SCHEMA = 1;
@@ -55,6 +56,8 @@ export interface Handover {
   readonly exits: ExitsHandover;
   readonly pidFile: { readonly path: string; readonly fd: number } | null;
   readonly control: SocketHandover | null;
+  /** null: none are served; and so of a version that had none */
+  readonly metrics: MetricsHandover | null;
   /** the former manager's hook in the workers, to be replaced by the successor's */
   readonly hook: string;
   /** the addon's file, open: what is preloaded to hold signals back */
@@ -68,9 +71,13 @@ export function descriptorsOf({
   board,
   pidFile,
   control,
+  metrics,
   guardFd,
-}: Pick<Handover, 'engine' | 'listeners' | 'board' | 'pidFile' | 'control' | 'guardFd'>): number[] {
-  const fds = [guardFd, pidFile?.fd ?? -1, control?.fd ?? -1];
+}: Pick<
+  Handover,
+  'engine' | 'listeners' | 'board' | 'pidFile' | 'control' | 'metrics' | 'guardFd'
+>): number[] {
+  const fds = [guardFd, pidFile?.fd ?? -1, control?.fd ?? -1, metrics?.fd ?? -1];
   for (const { pidfd, channel } of [...engine.children, ...engine.forkservers]) fds.push(pidfd, channel);
   for (const { sockets } of listeners.listeners) for (const [, { fd }] of sockets) fds.push(fd);
   for (const { fd } of board) fds.push(fd);
@@ -141,6 +148,7 @@ export function adapted(handover: Handover, files: WorkerFiles): Handover {
     ...handover,
     board,
     exits: handover.exits ?? [],
+    metrics: handover.metrics ?? null,
     options: { ...defaults(), ...options },
     manager: { ...manager, state, plans },
   };

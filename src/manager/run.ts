@@ -12,6 +12,7 @@ import type { Engine, PreloadEvent, Signal } from '../engine/engine';
 import { JsEngine } from '../engine/js';
 import { NativeEngine } from '../engine/native';
 import { describe, describeErrno, exitCodes, PreforkError, preforkError } from '../errors';
+import type { Metrics, MetricsHandover } from '../metrics/metrics';
 import { Notifier } from '../notify/notifier';
 import { ServiceManagerLink } from '../notify/service-manager';
 import { loadRunOptions, type RunOptions } from '../options/load';
@@ -105,6 +106,7 @@ async function manage(
     board,
     exits,
     control,
+    metrics: makeMetrics(options, { engine, log, listeners, board }, null),
     pidFile: null,
     protocols,
     report,
@@ -121,6 +123,7 @@ async function manage(
     const service = makeService(options, plan, parts, former && { former });
     finish = service.finish;
     if (lobby === null) await control.open(options);
+    if (parts.metrics !== null && options.metrics !== null) await parts.metrics.open(options.metrics);
     await embedding?.begins({ control, log, board });
     // From its first turn on it listens to signals: whoever reads the pid may send one.
     const ended = service.manager.run();
@@ -180,6 +183,7 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
     board,
     exits,
     control,
+    metrics: makeMetrics(options, { engine, log, listeners, board }, handover.metrics),
     pidFile,
     protocols,
     report: null,
@@ -215,6 +219,20 @@ function makeControl(
   return { control: new Control(binding, log, facts, lobby), lobby };
 }
 
+/** null: nobody wants them. Loaded only then. */
+function makeMetrics(
+  { metrics: wanted }: RunOptions,
+  { engine, log, listeners, board }: Pick<Parts, 'engine' | 'log' | 'listeners' | 'board'>,
+  former: MetricsHandover | null,
+): Metrics | null {
+  if (wanted === null) return null;
+  const { Metrics } = require('../metrics/metrics') as typeof import('../metrics/metrics');
+  const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
+  const startedAtMs = nowMs() - (processAgeMs('self') ?? process.uptime() * 1000);
+  const deps = { binding, log, listeners, scoreboard: board, engine: engine.name, startedAtMs };
+  return new Metrics(deps, former);
+}
+
 interface Parts {
   engine: Engine;
   log: Log;
@@ -222,6 +240,7 @@ interface Parts {
   board: Board;
   exits: LastExits;
   control: Control;
+  metrics: Metrics | null;
   pidFile: PidFile | null;
   /** listener's key → what is spoken there */
   protocols: Map<string, string>;
@@ -237,8 +256,9 @@ interface Composed {
   finish(): void;
 }
 
-function close({ engine, listeners, board, control, pidFile }: Parts): void {
+function close({ engine, listeners, board, control, metrics, pidFile }: Parts): void {
   control.close();
+  metrics?.close();
   listeners.close();
   engine.close();
   board.closeAll();
@@ -282,6 +302,7 @@ function makeService(
     observer: observers(
       control.observer,
       parts.exits,
+      ...(parts.metrics ? [parts.metrics.observer] : []),
       ...(report ? [report] : []),
       ...(link ? [link] : []),
       ...(keep ? [keep] : []),
@@ -305,6 +326,7 @@ function makeService(
       ? makeUpgrade(options, parts, engine, manager, resumed?.script)
       : null;
   control.attach(manager);
+  parts.metrics?.attach(manager);
   const monitor = new Monitor(manager, board, log);
   monitor.start();
   const finish = (): void => {
@@ -325,7 +347,7 @@ function beginUpgrade(log: Log, upgrade: Upgrade | null): void {
 /** `script`: as it was named, where this process was started by another name (after a failed take-over). */
 function makeUpgrade(
   options: RunOptions,
-  { log, listeners, board, exits, control, pidFile, protocols }: Parts,
+  { log, listeners, board, exits, control, metrics, pidFile, protocols }: Parts,
   engine: NativeEngine,
   manager: Manager,
   script = process.argv[1],
@@ -340,6 +362,7 @@ function makeUpgrade(
       board: board.handOver(),
       pidFile: pidFile && { path: pidFile.path, fd: pidFile.fd },
       control: control.handover,
+      metrics: metrics?.handOver() ?? null,
       guardFd,
     };
     return {

@@ -4,12 +4,16 @@ import { type Parsed, parsed, refused } from './result';
 
 export type Address =
   /** `host`: a numeric address, a name to look up, or null for every address of the machine (`::` where there is IPv6) */
-  | { readonly kind: 'tcp' | 'udp'; readonly host: string | null; readonly port: number }
+  | { readonly kind: 'tcp'; readonly host: string | null; readonly port: number }
+  | { readonly kind: 'udp'; readonly host: string | null; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string }
   /** an open socket that the manager inherited */
   | { readonly kind: 'fd'; readonly fd: number }
   /** the sockets that systemd passed (LISTEN_FDS) */
   | { readonly kind: 'systemd' };
+
+/** One that the manager can serve at itself. */
+export type Endpoint = Extract<Address, { kind: 'tcp' | 'unix' }>;
 
 /** TCP and UDP ports; 0 is any free one. */
 export const MAX_PORT = 65_535;

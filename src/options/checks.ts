@@ -170,13 +170,13 @@ export class Checks {
   }
 
   /** A Unix socket's path made absolute and checked; other addresses as they are. */
-  address(address: Address, base: string): Address {
+  address<A extends Address>(address: A, base: string, name: 'bind' | 'metrics' = 'bind'): A {
     if (address.kind !== 'unix') {
       return address;
     }
     const path = resolve(base, address.path);
-    this.#path('bind', path, unixPathProblem(path) ?? socketPathProblem(path));
-    return { kind: 'unix', path };
+    this.#path(name, path, unixPathProblem(path) ?? socketPathProblem(path));
+    return { ...address, path };
   }
 
   duplicates(bind: readonly Address[]): void {

@@ -1,6 +1,6 @@
 /** The kinds of values that options have: what a configuration file may hold, and how text becomes that. */
 import * as v from 'valibot';
-import { ADDRESS_FORMS, type Address, parseAddress } from './address';
+import { ADDRESS_FORMS, type Address, type Endpoint, parseAddress } from './address';
 import { formatDuration, MAX_DURATION_MS, parseDuration } from './duration';
 import { type Parsed, parsed, refused } from './result';
 import { parseSignal, parseTrappable } from './signal-name';
@@ -118,6 +118,22 @@ export function addresses(): Kind<string | number | (string | number)[], Address
     `an address such as ${ADDRESS_FORMS}`,
     fromParser(textOrNumber, (input) => parseAddress(String(input))),
   );
+}
+
+/** One TCP address or Unix socket. */
+export function endpoint(): Kind<string | number, Endpoint> {
+  return kind({
+    expects: 'an address such as 9090, 127.0.0.1:9090 or unix:/run/app.metrics',
+    schema: fromParser(textOrNumber, (input): Parsed<Endpoint> => {
+      const result = parseAddress(String(input));
+      if (!result.ok) return result;
+      const address = result.value;
+      if (address.kind === 'unix') return parsed(address);
+      return address.kind === 'tcp'
+        ? parsed({ ...address, kind: 'tcp' })
+        : refused('is neither a TCP address nor a Unix socket');
+    }),
+  });
 }
 
 /** A duration from `minMs` to `maxMs` milliseconds. */

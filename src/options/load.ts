@@ -165,6 +165,7 @@ async function load(invocation: Invocation, env: NodeJS.ProcessEnv): Promise<Run
     ...pool,
     ...paths,
     bind,
+    metrics: merged.metrics === null ? null : checks.address(merged.metrics, base, 'metrics'),
     nodeArgs: merged.nodeArgs ?? [],
     logFormat: merged.logFormat ?? (paths.logFile === null && isatty(2) ? 'pretty' : 'json'),
     engine,

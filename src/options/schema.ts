@@ -10,6 +10,7 @@ import {
   addresses,
   choice,
   duration,
+  endpoint,
   flag,
   type Kind,
   nameOrId,
@@ -320,6 +321,11 @@ export const runOptionTable = {
     group: 'Files and logs:',
     arg: 'file',
     doc: 'holds a line generation:pid for each worker',
+  }),
+  metrics: option(endpoint(), {
+    group: 'Files and logs:',
+    arg: 'addr',
+    doc: 'serve /metrics for Prometheus, /healthz and /readyz there: 127.0.0.1:9090 or unix:/run/app.metrics',
   }),
   control: option(word('a path'), {
     group: 'Files and logs:',

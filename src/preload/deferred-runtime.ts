@@ -1,5 +1,5 @@
 /** `prefork/worker` before there is a worker: what the program asks for at its load is asked for again in each. */
-import type { WorkerRuntime } from '../worker/runtime';
+import type { MetricsRegistry, WorkerRuntime } from '../worker/runtime';
 
 export class DeferredRuntime implements WorkerRuntime {
   /** Of no worker. */
@@ -37,6 +37,10 @@ export class DeferredRuntime implements WorkerRuntime {
 
   onReopenLogs(callback: () => void): void {
     this.#calls.push((runtime) => runtime.onReopenLogs(callback));
+  }
+
+  offerMetrics(registry: MetricsRegistry): void {
+    this.#calls.push((runtime) => runtime.offerMetrics(registry));
   }
 
   replay(runtime: WorkerRuntime): void {

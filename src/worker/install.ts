@@ -17,7 +17,8 @@ import type { NativeChannel } from './nativeChannel';
 import { ProgramIpc } from './programIpc';
 import type { WorkerBoot } from './protocol';
 import { RequestCounter } from './requests';
-import { getRuntime, setRuntime } from './runtime';
+import type { RegistryReporter } from './registry';
+import { getRuntime, type MetricsRegistry, setRuntime } from './runtime';
 import { watchStopSignals } from './signals';
 import type { Vitals } from './vitals';
 
@@ -51,6 +52,8 @@ class Worker {
   readonly #table: ListenerTable;
   readonly #reopenLogs: (() => void)[] = [];
   #served = false;
+  /** null: the program has offered none */
+  #registry: RegistryReporter | null = null;
   #seeksManager = false;
 
   constructor(boot: WorkerBoot, channelName: string) {
@@ -215,6 +218,9 @@ class Worker {
       case 'poolStops':
         this.#drain.poolStops();
         break;
+      case 'registry':
+        void this.#registry?.report(message.seq);
+        break;
       case 'user':
         this.#program.deliver(message.data);
         break;
@@ -245,6 +251,20 @@ class Worker {
     return this.#channel.send({ type: 'ready' });
   }
 
+  /** Before it ends it tells its counters once more. */
+  #offerMetrics(registry: MetricsRegistry): void {
+    if (this.#registry === null) {
+      const { RegistryReporter } = require('./registry') as typeof import('./registry');
+      const reporter = new RegistryReporter(this.#channel);
+      this.#registry = reporter;
+      this.#drain.onDrain(async ({ drained }) => {
+        await drained;
+        await reporter.report(0);
+      });
+    }
+    this.#registry.offer(registry);
+  }
+
   #offerRuntime(): void {
     setRuntime({
       ...identity(),
@@ -255,6 +275,7 @@ class Worker {
       tick: () => this.#vitals?.tick(),
       onDrain: (callback) => this.#drain.onDrain(callback),
       onReopenLogs: (callback) => void this.#reopenLogs.push(callback),
+      offerMetrics: (registry) => this.#offerMetrics(registry),
     });
   }
 }

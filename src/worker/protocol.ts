@@ -97,6 +97,8 @@ export type WorkerMessage =
   | { type: 'lastWords'; text: string }
   /** its row of the scoreboard (src/scoreboard/writer.ts), where it has no page: at most one a second, and at a change of phase */
   | { type: 'row'; values: readonly number[] }
+  /** its prom-client registry as JSON, in parts; without `text`: it has one */
+  | { type: 'registry'; seq: number; text?: string; last?: boolean }
   /** any other process.send() of the program */
   | { type: 'user'; data: unknown };
 
@@ -111,4 +113,6 @@ export type ManagerMessage =
   | { type: 'reopenLogs' }
   /** no worker stays: when you drain, accept first what waits in the queue. Before the stop signal */
   | { type: 'poolStops' }
+  /** tell your registry, with that number */
+  | { type: 'registry'; seq: number }
   | { type: 'user'; data: unknown };

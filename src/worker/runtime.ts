@@ -9,6 +9,11 @@ export interface DrainContext {
 
 export type DrainCallback = (context: DrainContext) => unknown;
 
+/** The part of a registry of prom-client that is needed here. */
+export interface MetricsRegistry {
+  getMetricsAsJSON(): Promise<readonly object[]>;
+}
+
 export interface WorkerRuntime {
   /** null: not yet a worker, but the process that workers are forked from */
   readonly slot: number | null;
@@ -21,6 +26,7 @@ export interface WorkerRuntime {
   tick(): void;
   onDrain(callback: DrainCallback): void;
   onReopenLogs(callback: () => void): void;
+  offerMetrics(registry: MetricsRegistry): void;
 }
 
 const KEY = Symbol.for('prefork.worker.1');
