@@ -1,4 +1,7 @@
-/** Workers that give no sign of life: noticed in time, looked into, replaced; and the others left alone. */
+/**
+ * Workers that give no sign of life: noticed in time, looked into, replaced; and the others left alone. What takes time is to wait
+ * for the timeout, so that several services do it side by side.
+ */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -7,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
 import { engines, fixture, type LogLine, Service, type StartOptions } from '../helpers/service';
 import { StrictClient } from '../helpers/strict-client';
 
@@ -17,25 +20,21 @@ const TIMEOUT_MS = 2000;
 const LATE_MS = 1000;
 
 let directory: string;
-let service: Service | undefined;
 
-beforeEach(() => {
+beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'prefork-'));
   execFileSync('mkfifo', [join(directory, 'fifo')]);
 });
-afterEach(async () => {
-  await service?.dispose();
-  service = undefined;
-  rmSync(directory, { recursive: true });
-});
+afterAll(() => rmSync(directory, { recursive: true }));
 
-async function start(args: readonly string[], options: StartOptions) {
+async function start(context: TestContext, args: readonly string[], options: StartOptions) {
   const heartbeats = ['--heartbeat-interval', `${INTERVAL_MS}ms`, '--heartbeat-timeout', `${TIMEOUT_MS}ms`];
   const more = ['-w', '2', '-b', '127.0.0.1:0', '--graceful-timeout', '500ms', ...heartbeats, ...args];
-  service = Service.start([...more, fixture('stuck.js')], {
+  const service = Service.start([...more, fixture('stuck.js')], {
     ...options,
     env: { TEST_FIFO: join(directory, 'fifo'), ...options.env },
   });
+  context.onTestFinished(() => service.dispose());
   return { service, ...(await service.serving()) };
 }
 
@@ -64,13 +63,13 @@ async function replaced(service: Service, pid: number): Promise<Hung> {
   return hung;
 }
 
-describe.each([
+describe.concurrent.each([
   ['native', []],
   ['native', ['--preload']],
   ['js', []],
 ] as const)('a worker that hangs, %s engine %s', (engine, more) => {
-  it('in an endless loop is replaced, with its stack in the log, and the other serves on', async () => {
-    const { service, port, pids } = await start(more, { engine });
+  it('in an endless loop is replaced, with its stack in the log, and the other serves on', async (context) => {
+    const { service, port, pids } = await start(context, more, { engine });
     const client = new StrictClient({ protocol: 'http', port, keepAlive: 0, oneShot: 1, thinkMs: 20 });
     const pid = await ask(port, '/loop');
     client.start();
@@ -85,16 +84,16 @@ describe.each([
     expect((await service.stop()).code).toBe(0);
   });
 
-  it('in a synchronous read is replaced, with its system call in the log', async () => {
-    const { service, port } = await start(more, { engine });
+  it('in a synchronous read is replaced, with its system call in the log', async (context) => {
+    const { service, port } = await start(context, more, { engine });
     const { stuck } = await replaced(service, await ask(port, '/read'));
     expect(stuck.kind).toBe('waits');
     expect(stuck.call).toMatch(/^read\(2\) of descriptor \d+ \(\/.*\/fifo\)$/);
     expect((await service.stop()).code).toBe(0);
   });
 
-  it('because it is stopped is replaced, and said to be so', async () => {
-    const { service, pids } = await start(more, { engine });
+  it('because it is stopped is replaced, and said to be so', async (context) => {
+    const { service, pids } = await start(context, more, { engine });
     process.kill(pids[0]!, 'SIGSTOP');
     const { stuck, msg } = await replaced(service, pids[0]!);
     expect(stuck).toEqual({ kind: 'stopped' });
@@ -103,28 +102,28 @@ describe.each([
   });
 });
 
-describe.each(engines)('the monitor, %s engine', (engine) => {
-  it('asks for no stack where that is not wanted, or the program has the signal itself', async () => {
-    const { service, port } = await start(['--no-stuck-stack'], { engine });
+describe.concurrent.each(engines)('the monitor, %s engine', (engine) => {
+  it('asks for no stack where that is not wanted, or the program has the signal itself', async (context) => {
+    const { service, port } = await start(context, ['--no-stuck-stack'], { engine });
     const off = await replaced(service, await ask(port, '/loop'));
     expect(off.stuck).toMatchObject({ kind: 'runs', stack: null });
     expect((await service.stop()).code).toBe(0);
-    const { service: own, port: at } = await start([], { engine });
+    const { service: own, port: at } = await start(context, [], { engine });
     const { stuck } = await replaced(own, await ask(at, '/usr1'));
     expect(stuck).toMatchObject({ kind: 'runs', stack: null, reason: 'SIGUSR1 is not for us to send' });
     expect(own.errors).not.toContain('Debugger listening');
     expect((await own.stop()).code).toBe(0);
   });
 
-  it('finds the loop of one that makes system calls without end', async () => {
-    const { service, port } = await start([], { engine });
+  it('finds the loop of one that makes system calls without end', async (context) => {
+    const { service, port } = await start(context, [], { engine });
     const { stuck } = await replaced(service, await ask(port, '/reads'));
     expect(JSON.stringify(stuck)).toContain('busyReads');
     expect((await service.stop()).code).toBe(0);
   });
 
-  it('blames nobody when everything has stood still', async () => {
-    const { service, port, pids } = await start([], { engine });
+  it('blames nobody when everything has stood still', async (context) => {
+    const { service, port, pids } = await start(context, [], { engine });
     await ask(port);
     // As on a machine that is suspended: the time is what is tested.
     for (const pid of [service.pid, ...pids]) process.kill(pid, 'SIGSTOP');
@@ -137,8 +136,8 @@ describe.each(engines)('the monitor, %s engine', (engine) => {
     expect((await service.stop()).code).toBe(0);
   });
 
-  it('leaves alone what never gave a sign of life, and everybody where there is no timeout', async () => {
-    const { service, port } = await start(['--heartbeat-timeout', '0'], { engine });
+  it('leaves alone what never gave a sign of life, and everybody where there is no timeout', async (context) => {
+    const { service, port } = await start(context, ['--heartbeat-timeout', '0'], { engine });
     const pid = await ask(port, '/loop');
     await pause(TIMEOUT_MS + 2 * INTERVAL_MS);
     expect(service.lines.filter(({ event }) => event === 'worker-hung')).toEqual([]);
