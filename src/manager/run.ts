@@ -106,7 +106,7 @@ async function manage(
     board,
     exits,
     control,
-    metrics: makeMetrics(options, { engine, log, listeners, board }, null),
+    metrics: makeMetrics(options, { engine, log, listeners, board, control }, null),
     pidFile: null,
     protocols,
     report,
@@ -183,7 +183,7 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
     board,
     exits,
     control,
-    metrics: makeMetrics(options, { engine, log, listeners, board }, handover.metrics),
+    metrics: makeMetrics(options, { engine, log, listeners, board, control }, handover.metrics),
     pidFile,
     protocols,
     report: null,
@@ -222,14 +222,28 @@ function makeControl(
 /** null: nobody wants them. Loaded only then. */
 function makeMetrics(
   { metrics: wanted }: RunOptions,
-  { engine, log, listeners, board }: Pick<Parts, 'engine' | 'log' | 'listeners' | 'board'>,
+  {
+    engine,
+    log,
+    listeners,
+    board,
+    control,
+  }: Pick<Parts, 'engine' | 'log' | 'listeners' | 'board' | 'control'>,
   former: MetricsHandover | null,
 ): Metrics | null {
   if (wanted === null) return null;
   const { Metrics } = require('../metrics/metrics') as typeof import('../metrics/metrics');
   const binding = engine instanceof NativeEngine ? loadBinding().binding : null;
   const startedAtMs = nowMs() - (processAgeMs('self') ?? process.uptime() * 1000);
-  const deps = { binding, log, listeners, scoreboard: board, engine: engine.name, startedAtMs };
+  const deps = {
+    binding,
+    log,
+    listeners,
+    scoreboard: board,
+    engine: engine.name,
+    startedAtMs,
+    status: () => control.status,
+  };
   return new Metrics(deps, former);
 }
 

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { Registry } from 'prom-client';
 import { version } from '../cli/version';
 import { listenAt, resumeAt, type ControlSocket, type SocketHandover } from '../control/socket';
+import type { Status } from '../control/protocol';
 import type { State } from '../core/state';
 import type { Binding } from '../engine/binding';
 import { nowMs } from '../engine/clock';
@@ -25,7 +26,9 @@ import type { Endpoint } from '../options/address';
 import type { Scoreboard } from '../scoreboard/row';
 import type { ManagerMessage } from '../worker/protocol';
 import { families } from './families';
+import { Live } from './live';
 import { MemorySamples } from './memory-samples';
+import { page } from './page';
 import { drops, queueLengths } from './queues';
 import { Registries, type RegistriesData } from './registries';
 import { type Answer, createMetricsServer, plain } from './server';
@@ -59,6 +62,7 @@ export interface MetricsDeps {
   readonly scoreboard: Scoreboard;
   readonly engine: string;
   readonly startedAtMs: number;
+  status(): Status | null;
 }
 
 export class Metrics {
@@ -68,6 +72,7 @@ export class Metrics {
   readonly #registries: Registries;
   readonly #memory = new MemorySamples();
   readonly #server: Server;
+  readonly #live: Live;
   #manager: Observed | null = null;
   /** −1: not one that can be handed over */
   #fd = -1;
@@ -81,8 +86,12 @@ export class Metrics {
       (workerId, seq) => this.#manager?.send(workerId, { type: 'registry', seq }) ?? false,
       former?.registries ?? null,
     );
-    this.observer = observers(this.#tally, this.#registries);
-    this.#server = createMetricsServer((path) => this.#route(path));
+    this.#live = new Live(() => deps.status());
+    this.observer = observers(this.#tally, this.#registries, this.#live);
+    this.#server = createMetricsServer(
+      (path) => this.#route(path),
+      (response) => this.#live.open(response),
+    );
     if (former !== null) this.#resume(former);
   }
 
@@ -155,6 +164,7 @@ export class Metrics {
   }
 
   close(): void {
+    this.#live.close();
     if (this.#file !== null) this.#file.close();
     else this.#server.close();
     this.#server.closeAllConnections();
@@ -163,6 +173,8 @@ export class Metrics {
   #route(path: string): Answer | Promise<Answer> | undefined {
     const state = this.#manager?.state;
     switch (path) {
+      case '/':
+        return page();
       case '/metrics':
         return this.#metrics(state);
       // It answers, so the manager's loop turns.

@@ -11,6 +11,8 @@ export const MAX_REGISTRY_CHARS = 1_048_576;
 
 export interface RegistriesData {
   readonly offering: readonly number[];
+  /** worker → what it said last */
+  readonly last: readonly (readonly [number, Snapshot])[];
   /** of workers that have ended: counters and histograms */
   readonly ended: Snapshot;
 }
@@ -24,7 +26,7 @@ export class Registries implements ManagerObserver {
   readonly #send: (workerId: number, seq: number) => boolean;
   /** workers that have said that they have one */
   readonly #offering: Set<number>;
-  readonly #last = new Map<number, Snapshot>();
+  readonly #last: Map<number, Snapshot>;
   readonly #parts = new Map<number, Part>();
   #ended: Snapshot;
   #seq = 0;
@@ -33,17 +35,18 @@ export class Registries implements ManagerObserver {
   constructor(send: (workerId: number, seq: number) => boolean, former: RegistriesData | null = null) {
     this.#send = send;
     this.#offering = new Set(former?.offering);
+    this.#last = new Map(former?.last);
     this.#ended = former?.ended ?? [];
   }
 
   handOver(): RegistriesData {
-    return { offering: [...this.#offering], ended: this.#merged([...this.#last.values()].map(lasting)) };
+    return { offering: [...this.#offering], last: [...this.#last], ended: this.#ended };
   }
 
   /** All of them added up. One call at a time. */
   async collect(): Promise<Snapshot> {
     if (this.#offering.size > 0) await this.#ask();
-    return this.#merged([...this.#last.values()]);
+    return aggregate([this.#ended, ...this.#last.values()]);
   }
 
   #ask(): Promise<void> {
@@ -96,10 +99,6 @@ export class Registries implements ManagerObserver {
     this.#last.delete(workerId);
     if (last !== undefined) this.#ended = aggregate([this.#ended, lasting(last)]);
     this.#answered(workerId);
-  }
-
-  #merged(snapshots: readonly Snapshot[]): Snapshot {
-    return aggregate([this.#ended, ...snapshots]);
   }
 }
 

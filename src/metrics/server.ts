@@ -24,7 +24,8 @@ export const plain = (status: number, body: string): Answer => ({
   body,
 });
 
-export function createMetricsServer(route: Route): Server {
+/** @param events takes over the answer to `/events`; false: it does not */
+export function createMetricsServer(route: Route, events: (response: ServerResponse) => boolean): Server {
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -33,7 +34,7 @@ export function createMetricsServer(route: Route): Server {
       keepAliveTimeout: TIMEOUT_MS,
       connectionsCheckingInterval: 1000,
     },
-    (request, response) => void answer(request, response, route),
+    (request, response) => void answer(request, response, route, events),
   );
   server.maxConnections = MAX_CONNECTIONS;
   // One that does not read its answer is idle, too.
@@ -41,7 +42,12 @@ export function createMetricsServer(route: Route): Server {
   return server;
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, route: Route): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  route: Route,
+  events: (response: ServerResponse) => boolean,
+): Promise<void> {
   const { method, url = '/' } = request;
   response.on('error', () => response.destroy());
   if (method !== 'GET' && method !== 'HEAD') {
@@ -53,9 +59,14 @@ async function answer(request: IncomingMessage, response: ServerResponse, route:
     );
     return;
   }
+  const path = url.split('?', 1)[0]!;
+  if (path === '/events' && method === 'GET') {
+    if (!events(response)) send(response, plain(503, 'too many pages are open\n'), false);
+    return;
+  }
   let result: Answer;
   try {
-    result = (await route(url.split('?', 1)[0]!)) ?? plain(404, 'there is /metrics, /healthz and /readyz\n');
+    result = (await route(path)) ?? plain(404, 'there is /, /metrics, /healthz and /readyz\n');
   } catch (error) {
     result = plain(500, `${(error as Error).message}\n`);
   }

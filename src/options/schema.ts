@@ -325,7 +325,7 @@ export const runOptionTable = {
   metrics: option(endpoint(), {
     group: 'Files and logs:',
     arg: 'addr',
-    doc: 'serve /metrics for Prometheus, /healthz and /readyz there: 127.0.0.1:9090 or unix:/run/app.metrics',
+    doc: 'serve a live page, /metrics for Prometheus, /healthz and /readyz there: 127.0.0.1:9090 or unix:/run/app.metrics',
   }),
   control: option(word('a path'), {
     group: 'Files and logs:',

@@ -250,6 +250,9 @@ describe('the registries of workers', () => {
     const registries = registriesOf((id) => [counter(id * 10), gauge]);
     const both = await registries.collect();
     expect([figureOf(both, 'hits'), figureOf(both, 'size')]).toEqual([30, 2]);
+    // A successor asks those that live again, and counts nobody twice.
+    const successor = registriesOf((id) => [counter(id * 10), gauge], registries.handOver());
+    expect(figureOf(await successor.collect(), 'hits')).toBe(30);
     exits(registries, 1);
     const one = await registries.collect();
     expect([figureOf(one, 'hits'), figureOf(one, 'size')]).toEqual([30, 1]);
