@@ -172,6 +172,25 @@ describe('--metrics', () => {
     expect((await service.stop()).code).toBe(0);
   });
 
+  it('has 32 connections at a time, and closes the next', async () => {
+    const { service, url } = await start(['-w', '1', APP]);
+    const { port } = new URL(url);
+    const open = async (): Promise<Socket> => {
+      const socket = connect(Number(port), '127.0.0.1');
+      sockets.push(socket);
+      await once(socket, 'connect');
+      socket.on('error', () => {}).write('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n');
+      return socket;
+    };
+    const all = await Promise.all(Array.from({ length: 32 }, open));
+    await Promise.all(all.map((socket) => once(socket, 'data')));
+    const next = await open();
+    // By a reset, where its request had come already.
+    await new Promise((resolve) => next.resume().once('close', resolve));
+    expect(next.bytesRead).toBe(0);
+    expect((await service.stop()).code).toBe(0);
+  });
+
   it('that cannot be listened on ends the start with code 4', async () => {
     const { url } = await start(['-w', '1', APP]);
     const second = Service.start(['--metrics', new URL(url).host, '-w', '1', APP]);
