@@ -186,6 +186,9 @@ export class Ledger {
 
   #rolloutEnded({ generation, ok }: { generation: number; ok: boolean }, after: State): string | null {
     if (this.#settled.has(generation)) return 'the end of a rollout was told twice';
+    // A failed one that was begun again, and given up for a stop in the same step.
+    const isRetry = this.#rollout === null && !ok && after.phase !== 'running' && !this.#born.has(generation);
+    if (isRetry && this.#begin(generation) !== null) return 'a rollout within a rollout';
     if (this.#rollout !== generation) return 'the end of a rollout that was not there';
     this.#rollout = null;
     this.#settled.add(generation);
