@@ -3,7 +3,8 @@
 # They are not ours to distribute: fetched when they are needed. Uses an apt configuration of its own.
 set -eu
 directory=$(mkdir -p "$1" && cd "$1" && pwd)
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirror of this machine, unless another is named.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | sed -n '/security/!p' | head -n 1)}
 keyring=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 apt="$directory/apt"
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
