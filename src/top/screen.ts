@@ -83,8 +83,9 @@ export class Screen {
 
   /** Ctrl-Z: the shell gets its terminal, until it lets this process go on. */
   suspend(): void {
-    this.leave();
+    // First: it may be let go on before it has stopped.
     process.once('SIGCONT', this.#onContinue);
+    this.leave();
     process.kill(0, 'SIGTSTP');
   }
 

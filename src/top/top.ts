@@ -129,7 +129,7 @@ class Top {
       this.#draw();
       while (!signal.aborted) {
         if (!this.#view.paused) {
-          await Promise.race([this.#watch.look(), aborted(signal)]);
+          await orAborted(this.#watch.look(), signal);
           this.#draw();
         }
         await pause(this.#delayMs, undefined, { signal }).catch(() => {});
@@ -160,9 +160,12 @@ class Top {
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
+/** Settles as `work` does, or resolves when the signal comes before; leaves nothing on the signal. */
+function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => resolve();
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
   });
 }
