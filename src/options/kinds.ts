@@ -79,7 +79,7 @@ export function flag(): Kind<boolean, boolean> {
     expects: 'true or false',
     schema: v.boolean(wrongType),
     isFlag: true,
-    fromText: ([only]) => words[only!.toLowerCase()] ?? only,
+    fromText: ([only]) => (Object.hasOwn(words, only!.toLowerCase()) ? words[only!.toLowerCase()] : only),
   });
 }
 

@@ -27,7 +27,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 describe.concurrent.each(engines)('a pool, %s engine', (engine) => {
   const alone = ['a process of its own', 130, [], {}] as const;
-  const forked = ['forked', 80, ['--preload'], { LEAK_PRIVATE: '1', LEAK_BALLAST_MIB: '200' }] as const;
+  const forked = ['forked', 80, ['--preload'], { LEAK_PRIVATE: '1', LEAK_BALLAST_MIB: '100' }] as const;
   const leaks: readonly (readonly [string, number, readonly string[], Record<string, string>])[] =
     engine === 'native' && canFork ? [alone, forked] : [alone];
 
@@ -52,7 +52,7 @@ describe.concurrent.each(engines)('a pool, %s engine', (engine) => {
     const pool = start(context, ['-w', '3', '-b', '127.0.0.1:0', ...ages, fixture('server.js')]);
     const { port, pids } = await pool.serving();
     const client = load(port);
-    for (let i = 0; i < 4; i++) await pool.event('worker-exited');
+    for (let i = 0; i < 3; i++) await pool.event('worker-exited');
     const report = await client.stop();
     expect(report.failures).toEqual([]);
     expect((await pool.stop()).code).toBe(0);
@@ -76,7 +76,7 @@ describe.concurrent.each(engines)('a pool, %s engine', (engine) => {
       // What they share is not charged to them.
       for (const pid of pids) expect(memoryBytes(pid, args.length > 0)! / MIB).toBeLessThan(boundMib);
       const client = load(port);
-      for (let i = 0; i < 4; i++) await pool.event('worker-exited');
+      for (let i = 0; i < 3; i++) await pool.event('worker-exited');
       const report = await client.stop();
       expect((await pool.stop()).code).toBe(0);
       expect(report.failures).toEqual([]);
