@@ -134,8 +134,11 @@ export interface Engine {
   /** Starts a process. A handle or an errno; never throws. */
   spawn(spec: SpawnSpec): SpawnResult;
   signal(worker: WorkerHandle, signal: Signal): 'sent' | 'gone';
-  /** A message to the worker, with a listener handed over where `listener` is given. false: the worker is gone or its queue is full. */
-  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean;
+  /**
+   * A message to the worker, with a listener handed over where one is given; native: any descriptor. false: the worker is gone or
+   * its queue is full.
+   */
+  send(worker: WorkerHandle, message: unknown, descriptor?: Pick<EngineListener, 'fd'>): boolean;
   /** Opens a socket. A promise where the engine can only try asynchronously. */
   listen(spec: ListenSpec): ListenResult | Promise<ListenResult>;
   /** Where the engine can: no new connection joins the listener's queue; what is in it can still be accepted. */

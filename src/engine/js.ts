@@ -126,10 +126,11 @@ export class JsEngine implements Engine {
     return this.#children.get(worker.workerId)?.process.kill(signal) ? 'sent' : 'gone';
   }
 
-  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean {
+  send(worker: WorkerHandle, message: unknown, descriptor?: Pick<EngineListener, 'fd'>): boolean {
     const child = this.#children.get(worker.workerId)?.process;
     if (!child?.connected) return false;
-    const handle = listener && (listener as JsListener).handle;
+    // Node passes sockets only.
+    const handle = descriptor && (descriptor as Partial<JsListener>).handle;
     child.send(message as object, handle as unknown as net.Server | undefined, () => {
       // A failure to send is followed by the exit.
     });

@@ -187,12 +187,12 @@ export class NativeEngine implements Engine {
     return result >= 0 ? 'sent' : 'gone';
   }
 
-  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean {
+  send(worker: WorkerHandle, message: unknown, descriptor?: Pick<EngineListener, 'fd'>): boolean {
     const child = this.#children.get(worker.workerId);
     if (child === undefined || child.channel < 0) return false;
     const data = Buffer.from(JSON.stringify(message));
     if (data.length > MAX_MESSAGE_BYTES) return false;
-    return this.#binding.sendMessage(child.channel, data, listener ? [listener.fd] : []) >= 0;
+    return this.#binding.sendMessage(child.channel, data, descriptor ? [descriptor.fd] : []) >= 0;
   }
 
   listen(spec: ListenSpec): ListenResult {

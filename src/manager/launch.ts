@@ -13,7 +13,10 @@ export interface Launch {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   /** a Node.js program under our hook; null: any other command, which knows its sockets by the environment only */
-  readonly hook: Pick<WorkerBoot, 'ready' | 'backlog' | 'lingerMs' | 'keep' | 'maxMemory'> | null;
+  readonly hook: Pick<
+    WorkerBoot,
+    'ready' | 'backlog' | 'lingerMs' | 'keep' | 'maxMemory' | 'tagOutput'
+  > | null;
   /** what the workers tell of themselves; null: nothing */
   readonly scoreboard: ScoreboardPlan | null;
   /** fork the workers from a process that has loaded the program; null: start each anew */

@@ -13,7 +13,7 @@ const MAX_BUSY_PAUSES = 50;
 
 export class LogSink {
   #fd: number;
-  readonly #file: string | null;
+  readonly file: string | null;
   #held: Buffer[] = [];
   #heldBytes = 0;
   #lost = 0;
@@ -23,7 +23,7 @@ export class LogSink {
 
   /** @param destination an open descriptor, or a file that is appended to; throws the system's error when it cannot be opened */
   constructor(destination: number | string) {
-    this.#file = typeof destination === 'string' ? destination : null;
+    this.file = typeof destination === 'string' ? destination : null;
     this.#fd = typeof destination === 'string' ? openFile(destination) : destination;
   }
 
@@ -44,8 +44,8 @@ export class LogSink {
 
   /** Opens the file by its name again; a descriptor stays. Throws the system's error and goes on with the old file when that fails. */
   reopen(): void {
-    if (this.#file !== null) {
-      const fd = openFile(this.#file);
+    if (this.file !== null) {
+      const fd = openFile(this.file);
       closeSync(this.#fd);
       this.#fd = fd;
       this.#flush();

@@ -32,6 +32,8 @@ export interface Log extends Readonly<Record<Level, Write>> {
   reopen(): void;
   /** descriptor that lines are written to: for the standard error of a daemon's workers */
   readonly fd: number;
+  /** absolute path of the log file; null: it is a descriptor that was open before */
+  readonly file: string | null;
 }
 
 export interface LogSettings {
@@ -86,6 +88,7 @@ function toLog(logger: Logger, sink: LogSink): Log {
     get fd() {
       return sink.fd;
     },
+    file: sink.file,
   };
 }
 

@@ -91,6 +91,10 @@ export class Manager {
   #state: State;
   #adoptions: Adoptions = new Map();
   #exitCode: number | null = null;
+  /** how often the log file was opened anew, … */
+  #reopened = 0;
+  /** … and what that was when workers were ordered that are not there yet */
+  readonly #ordered = new Map<number, number>();
   /** addresses that workers are being given */
   #requests = 0;
   #tellSettled: ((settled: boolean) => void) | null = null;
@@ -286,6 +290,8 @@ export class Manager {
       this.#onSpawned(workerId, result.handle, generation, slot);
     } else if ('code' in result) {
       this.#onSpawnFailed(workerId, result.code, result.step);
+    } else {
+      this.#ordered.set(workerId, this.#reopened);
     }
   }
 
@@ -295,12 +301,17 @@ export class Manager {
   }
 
   #onSpawned(workerId: number, handle: WorkerHandle, generation: number, slot: number): void {
-    this.#running.set(workerId, { handle, lastWords: null, generation, slot });
+    const running: Running = { handle, lastWords: null, generation, slot };
+    this.#running.set(workerId, running);
+    // It was ordered with the log of that time.
+    if ((this.#ordered.get(workerId) ?? this.#reopened) !== this.#reopened) this.#sendLog(running);
+    this.#ordered.delete(workerId);
     this.#inbox.push({ type: 'spawned', workerId, pid: handle.pid });
   }
 
   #onSpawnFailed(workerId: number, code: string, failedStep: string, reason?: string): void {
     this.#deps.board?.close(workerId);
+    this.#ordered.delete(workerId);
     this.#inbox.push({
       type: 'spawnFailed',
       workerId,
@@ -342,7 +353,17 @@ export class Manager {
 
   #reopenLogs(): void {
     this.#deps.reopenLogs?.();
-    for (const workerId of this.#running.keys()) this.send(workerId, { type: 'reopenLogs' });
+    this.#reopened++;
+    for (const running of this.#running.values()) this.#sendLog(running);
+  }
+
+  /** The worker's own output goes on in the new file, where it is the log. */
+  #sendLog({ handle, generation }: Running): void {
+    const { stdio } = this.launchOf(generation);
+    const outputs = [1, 2].filter((fd) => stdio[fd] === 'log');
+    const message: ManagerMessage = { type: 'reopenLogs', outputs, file: this.#log.file };
+    if (outputs.length === 0) this.#engine.send(handle, message);
+    else this.#engine.send(handle, message, { fd: this.#log.fd });
   }
 
   #write({ level, entry }: Extract<Command, { type: 'log' }>): void {

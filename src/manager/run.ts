@@ -485,6 +485,7 @@ function launchOf(options: RunOptions): Launch {
       backlog: options.backlog,
       lingerMs: options.keepaliveLingerMs,
       ...(keep && { keep }),
+      ...(options.tagOutput && { tagOutput: options.logFormat }),
       ...(options.maxMemoryBytes > 0 && {
         maxMemory: { bytes: options.maxMemoryBytes, privateOnly: options.preload },
       }),
@@ -518,6 +519,7 @@ function preloadOf(options: RunOptions): Launch['preload'] {
     safety: options.forkSafety,
     warmup: options.warmup,
     busyAfterMs: BUSY_AFTER_MS,
+    ...(options.tagOutput && { tagOutput: options.logFormat }),
   };
   return { boot, preload: { instead: HOOK, file: FORKSERVER } };
 }

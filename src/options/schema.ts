@@ -350,6 +350,11 @@ export const runOptionTable = {
     doc: 'trace, debug, info, warn, error, fatal or silent',
     default: 'info',
   }),
+  tagOutput: option(flag(), {
+    group: 'Files and logs:',
+    doc: 'begin each line that a worker prints with its slot, pid and generation; JSON with --log-format json',
+    default: false,
+  }),
 
   chdir: option(word('a directory'), {
     group: 'Process:',

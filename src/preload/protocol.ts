@@ -29,6 +29,8 @@ export interface ForkserverBoot {
   busyAfterMs: number;
   /** workers die with the manager, whatever they do */
   dieWithManager: boolean;
+  /** how each line that it prints is marked, and then those of its workers; absent: not at all */
+  tagOutput?: 'pretty' | 'json';
 }
 
 /** Manager to forkserver. The packet's descriptors belong to `fds`, one by one. */

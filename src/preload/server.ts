@@ -10,6 +10,7 @@ import { install as installWorker } from '../worker/install';
 import { LastWords } from '../worker/lastWords';
 import { intercept } from '../worker/processEvents';
 import { getRuntime, setRuntime } from '../worker/runtime';
+import { flushTaggedOutput, tagOutput } from '../worker/taggedOutput';
 import { repairChild } from './after-fork';
 import { DeferredRuntime } from './deferred-runtime';
 import { forkRefusal, randomState } from './fork';
@@ -60,6 +61,10 @@ export class Forkserver {
     this.#send({ type: 'forkserver', pid: process.pid });
     const refusal = forkRefusal();
     if (refusal !== null) refuse(`this process cannot be forked: ${refusal}`);
+    if (this.#boot.tagOutput !== undefined) {
+      const { generation } = this.#runtime;
+      tagOutput(this.#boot.tagOutput, { slot: null, pid: process.pid, generation });
+    }
     this.#watchEnd();
     this.#origins.start();
     this.#calls.install();
@@ -110,6 +115,8 @@ export class Forkserver {
   /** In this process it never returns. */
   async #freeze(): Promise<void> {
     clearTimeout(this.#busyTimer);
+    // Every worker would begin with it.
+    flushTaggedOutput();
     const findings = this.#examine();
     this.#origins.stop();
     const problems = describeAll(findings, 'unsafe');

@@ -83,8 +83,8 @@ export class StarterEngine implements Engine {
     return this.#engine.signal(worker, signal);
   }
 
-  send(worker: WorkerHandle, message: unknown, listener?: EngineListener): boolean {
-    return this.#engine.send(worker, message, listener);
+  send(worker: WorkerHandle, message: unknown, descriptor?: Pick<EngineListener, 'fd'>): boolean {
+    return this.#engine.send(worker, message, descriptor);
   }
 
   listen(spec: ListenSpec): ListenResult | Promise<ListenResult> {

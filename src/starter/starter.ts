@@ -134,7 +134,7 @@ function problemLog(say: Say, fd: number): Log {
   };
   const nothing = (): void => {};
   const quiet = { trace: nothing, debug: nothing, info: nothing };
-  return { ...quiet, warn: tell, error: tell, fatal: tell, reopen: nothing, fd };
+  return { ...quiet, warn: tell, error: tell, fatal: tell, reopen: nothing, fd, file: null };
 }
 
 function createEngine(): Engine {

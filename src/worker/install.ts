@@ -15,7 +15,7 @@ import { discard, ListenHook } from './listen';
 import { ListenerTable } from './listenerTable';
 import type { NativeChannel } from './nativeChannel';
 import { ProgramIpc } from './programIpc';
-import type { WorkerBoot } from './protocol';
+import type { ManagerMessage, WorkerBoot } from './protocol';
 import { RequestCounter } from './requests';
 import type { RegistryReporter } from './registry';
 import { getRuntime, type MetricsRegistry, setRuntime } from './runtime';
@@ -94,6 +94,7 @@ class Worker {
   }
 
   install(): void {
+    this.#tagOutput();
     this.#channel.send({ type: 'hello', pid: process.pid });
     this.#vitals?.start();
     this.#connections.install();
@@ -125,6 +126,13 @@ class Worker {
     for (const inherited of [Number(fd), ...this.#boot.listeners.map((l) => l.fd)])
       binding.setCloexec(inherited);
     return new NativeChannel(binding, Number(fd), events);
+  }
+
+  #tagOutput(): void {
+    const { tagOutput: format } = this.#boot;
+    if (format === undefined) return;
+    const { tagOutput } = require('./taggedOutput') as typeof import('./taggedOutput');
+    tagOutput(format, { ...identity(), pid: process.pid });
   }
 
   #boundMemory(): MemoryBound | null {
@@ -213,7 +221,7 @@ class Worker {
         this.#listen.release(message);
         break;
       case 'reopenLogs':
-        for (const callback of this.#reopenLogs) callback();
+        this.#takeNewLog(message, fd);
         break;
       case 'poolStops':
         this.#drain.poolStops();
@@ -228,6 +236,12 @@ class Worker {
         // The answer to a question that was given up.
         discard(delivery);
     }
+  }
+
+  #takeNewLog(message: Extract<ManagerMessage, { type: 'reopenLogs' }>, fd: number | undefined): void {
+    const { takeNewLog } = require('./logFile') as typeof import('./logFile');
+    takeNewLog(message, fd);
+    for (const callback of this.#reopenLogs) callback();
   }
 
   #serves(): void {

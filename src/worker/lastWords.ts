@@ -69,7 +69,8 @@ export class LastWords {
   }
 }
 
-function describe(error: unknown): string {
+/** An error as Node tells it, on several lines. */
+export function describe(error: unknown): string {
   if (!(error instanceof Error)) return `Uncaught ${String(error)}`;
   const stack = error.stack ?? String(error);
   return error instanceof SyntaxError && !stack.includes(process.argv[1] ?? '\0')

@@ -30,6 +30,8 @@ export interface WorkerBoot {
   scoreboard?: BootScoreboard;
   /** by which the manager tells a worker to leave; SIGTERM and SIGQUIT where absent */
   stopSignals?: readonly NodeJS.Signals[];
+  /** how each line that it prints is marked; absent: not at all */
+  tagOutput?: 'pretty' | 'json';
 }
 
 /** Between a worker whose manager was killed and a new one, over the channel that it got for coming (src/manager/lobby.ts). */
@@ -110,7 +112,8 @@ export type ManagerMessage =
   /** accept from another slot's socket too (its descriptor comes with it), until `release` */
   | { type: 'adopt'; key: string; slot: number }
   | { type: 'release'; key: string; slot: number }
-  | { type: 'reopenLogs' }
+  /** `outputs`: which of 1 and 2 are the log file. Its new one comes as a descriptor, or is to be opened by the name `file` */
+  | { type: 'reopenLogs'; outputs: readonly number[]; file: string | null }
   /** no worker stays: when you drain, accept first what waits in the queue. Before the stop signal */
   | { type: 'poolStops' }
   /** tell your registry, with that number */

@@ -10,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { loadBinding } from '../../src/engine/binding';
 import { parseDuration } from '../../src/options/duration';
+import { lineIn } from '../helpers/log-file';
 import { freePorts } from '../helpers/ports';
 import { cli, root, Service } from '../helpers/service';
 import { StrictClient } from '../helpers/strict-client';
@@ -362,13 +363,3 @@ describe.skipIf(!logrotate)('logrotate (where it is installed)', () => {
     expect(readFileSync(log, 'utf8')).toMatch(/"event":"worker-exited"/);
   });
 });
-
-/** Waits until a line of the file has it. */
-async function lineIn(file: string, text: string): Promise<void> {
-  const tail = spawn('tail', ['-n', '+1', '-F', '-s', '0.05', file], { stdio: ['ignore', 'pipe', 'ignore'] });
-  try {
-    for await (const line of createInterface({ input: tail.stdout })) if (line.includes(text)) return;
-  } finally {
-    tail.kill();
-  }
-}

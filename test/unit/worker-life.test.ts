@@ -150,7 +150,7 @@ describe.each(ENGINES)('a worker of the %s engine', (engine) => {
         const timer = setInterval(() => {}, 1e6); console.log('up');`,
     });
     await worker.line(/up/);
-    worker.send({ type: 'reopenLogs' });
+    worker.send({ type: 'reopenLogs', outputs: [], file: null });
     await worker.line(/reopened/);
     expect(await worker.exited).toEqual(CLEAN);
   });
