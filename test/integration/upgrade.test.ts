@@ -156,6 +156,26 @@ describe('an upgrade', () => {
     expect(service.processes()).toEqual([]);
   });
 
+  it('keeps the floor of an elastic pool, its size and its workers, and goes on with the load', async () => {
+    const busy = join(directory, 'busy');
+    await writeFile(busy, '');
+    const args = ['--min-workers', '1', '--max-workers', '4', fixture('busy-on-order.js')];
+    const service = start(args, { env: { BUSY_FILE: busy } });
+    await service.serving();
+    await service.event('pool-full');
+    service.signal('SIGTTIN');
+    expect(await service.event('scaled')).toMatchObject({ workers: 2 });
+    await upgrade(service);
+    service.signal('SIGTTIN');
+    expect(await service.event('scaled')).toMatchObject({ workers: 3 });
+    rmSync(busy);
+    expect(await service.event('pool-resized')).toMatchObject({ workers: 3, idle: 4, busy: 0 });
+    const { expected } = await service.event('worker-exited');
+    expect(expected).toBe(true);
+    expect(service.lines.filter(({ event }) => event === 'worker-exited')).toHaveLength(1);
+    expect((await service.stop()).code).toBe(0);
+  });
+
   it('keeps the control socket, and whoever asks meanwhile is answered', async () => {
     const control = join(directory, 'control');
     const service = start(['-w', '1', '-b', '127.0.0.1:0', '--control', control, SERVER]);
