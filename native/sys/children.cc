@@ -12,6 +12,7 @@
 #include <unordered_set>
 
 #include "sys/fd.h"
+#include "sys/proc_text.h"
 #include "sys/result.h"
 
 namespace prefork::sys {
@@ -62,12 +63,7 @@ int ListChildrenByParent(std::vector<pid_t>* pids) {
   return ForEachNumber("/proc", [&](const char* name) {
     std::string stat;
     if (ReadFile(std::string("/proc/") + name + "/stat", &stat) < 0) return;  // gone already
-    size_t after = stat.rfind(')');
-    int parent = 0;
-    if (after != std::string::npos && sscanf(stat.c_str() + after, ") %*c %d", &parent) == 1 &&
-        parent == getpid()) {
-      pids->push_back(atoi(name));
-    }
+    if (ParseParent(stat.c_str()) == getpid()) pids->push_back(atoi(name));
   });
 }
 
@@ -117,14 +113,8 @@ int ListChildren(std::vector<pid_t>* pids) {
       readable = readable && access((std::string("/proc/self/task/") + name).c_str(), F_OK) != 0;
     }
     if (failure < 0) return;
-    for (char* at = &list[0]; *at != '\0';) {
-      char* end;
-      long pid = strtol(at, &end, 10);
-      if (end == at) break;
-      pids->push_back(static_cast<pid_t>(pid));
-      at = end;
-      while (*at == ' ') at++;
-    }
+    const char* at = list.c_str();
+    for (pid_t pid = NextPid(&at); pid >= 0; pid = NextPid(&at)) pids->push_back(pid);
   });
   if (error < 0) return error;
   return readable ? 0 : ListChildrenByParent(pids);

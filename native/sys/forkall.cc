@@ -68,17 +68,15 @@ int MakeMemoryInheritable() {
     run_start = run_end = 0;
   };
   while (const char* line = lines.Next()) {
-    unsigned long start, end;
-    char permissions[5];
-    int name = 0;
-    if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %n", &start, &end, permissions, &name) < 3) continue;
+    Mapping mapping;
+    if (!ParseMapping(line, &mapping)) continue;
     // Shared memory was kept from children on purpose; the kernel's own mappings refuse.
-    if (permissions[3] != 'p' || strncmp(line + name, "[v", 2) == 0) {
+    if (mapping.permissions[3] != 'p' || strncmp(mapping.name, "[v", 2) == 0) {
       flush();
       continue;
     }
-    if (run_end == 0) run_start = start;
-    run_end = end;
+    if (run_end == 0) run_start = mapping.start;
+    run_end = mapping.end;
   }
   flush();
   return lines.error();

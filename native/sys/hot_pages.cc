@@ -130,11 +130,10 @@ int HotPages::Scan() {
   ProcLines lines("/proc/self/maps");
   int found = 0;
   while (const char* line = lines.Next()) {
-    unsigned long start, end;
-    char permissions[5];
-    if (sscanf(line, "%lx-%lx %4s", &start, &end, permissions) != 3) continue;
-    if (permissions[0] != 'r' || permissions[3] != 'p') continue;
-    int pages = ScanMapping(pagemap.get(), start, end, permissions[1] == 'w');
+    Mapping mapping;
+    if (!ParseMapping(line, &mapping)) continue;
+    if (mapping.permissions[0] != 'r' || mapping.permissions[3] != 'p') continue;
+    int pages = ScanMapping(pagemap.get(), mapping.start, mapping.end, mapping.permissions[1] == 'w');
     // The kernel's own mappings cannot be asked about.
     if (pages > 0) found += pages;
   }

@@ -52,30 +52,12 @@ KnownRing* FindKnown(int fd, ino_t inode) {
   return nullptr;
 }
 
-struct Mapping {
-  char* start;
-  char* end;
-  char permissions[5];
-  uint64_t offset;
-  ino_t inode;
-  const char* name;
-};
-
 template <typename F>
 int ForEachMapping(F visit) {
   ProcLines lines("/proc/self/maps");
   while (const char* line = lines.Next()) {
     Mapping mapping;
-    unsigned long start, end;
-    unsigned long long offset, inode;
-    int name = 0;
-    if (sscanf(line, "%lx-%lx %4s %llx %*s %llu %n", &start, &end, mapping.permissions, &offset, &inode, &name) != 5) continue;
-    mapping.start = reinterpret_cast<char*>(start);
-    mapping.end = reinterpret_cast<char*>(end);
-    mapping.offset = offset;
-    mapping.inode = static_cast<ino_t>(inode);
-    mapping.name = line + name;
-    visit(mapping);
+    if (ParseMapping(line, &mapping)) visit(mapping);
   }
   return lines.error();
 }
@@ -88,7 +70,7 @@ int FindMemory(std::vector<KnownRing>* rings) {
     for (size_t i = 0; i < rings->size(); i++) {
       KnownRing& ring = (*rings)[i];
       if (ring.inode != mapping.inode) continue;
-      (mapping.offset == kEntriesOffset ? ring.entries : ring.queues) = mapping.start;
+      (mapping.offset == kEntriesOffset ? ring.entries : ring.queues) = reinterpret_cast<char*>(mapping.start);
       places[i]++;
     }
   });
@@ -105,8 +87,8 @@ bool IsRecordOf(const LoopRing& record, const KnownRing& ring) {
 }
 
 void SearchMapping(const Mapping& mapping, std::vector<KnownRing>* rings) {
-  char* last = mapping.end - sizeof(LoopRing);
-  for (char* at = mapping.start; at <= last; at += sizeof(void*)) {
+  char* last = reinterpret_cast<char*>(mapping.end) - sizeof(LoopRing);
+  for (char* at = reinterpret_cast<char*>(mapping.start); at <= last; at += sizeof(void*)) {
     LoopRing* record = reinterpret_cast<LoopRing*>(at);
     for (KnownRing& ring : *rings) {
       if (record->queues == ring.queues && ring.queues != nullptr && IsRecordOf(*record, ring)) ring.record = record;
@@ -118,7 +100,7 @@ void SearchMapping(const Mapping& mapping, std::vector<KnownRing>* rings) {
 int FindRecords(std::vector<KnownRing>* rings) {
   return ForEachMapping([&](const Mapping& mapping) {
     bool first_arena = strncmp(mapping.name, "[heap]", 6) == 0;
-    bool other_arena = mapping.inode == 0 && reinterpret_cast<uintptr_t>(mapping.start) % kArenaBytes == 0;
+    bool other_arena = mapping.inode == 0 && mapping.start % kArenaBytes == 0;
     if (strcmp(mapping.permissions, "rw-p") == 0 && (first_arena || other_arena)) SearchMapping(mapping, rings);
   });
 }

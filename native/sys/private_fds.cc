@@ -106,13 +106,8 @@ int PrivateFds::AddEpoll(int fd, int flags) {
   ProcLines lines(path);
   Epoll epoll = {fd, (flags & O_CLOEXEC) != 0, {}};
   while (const char* line = lines.Next()) {
-    Registration registration;
-    unsigned events;
-    unsigned long long data;
-    if (sscanf(line, "tfd: %d events: %x data: %llx", &registration.fd, &events, &data) != 3) continue;
-    registration.events = events;
-    registration.data = data;
-    epoll.registrations.push_back(registration);
+    EpollTarget target;
+    if (ParseEpollTarget(line, &target)) epoll.registrations.push_back({target.fd, target.events, target.data});
   }
   if (lines.error() < 0) return lines.error();
   epolls_.push_back(std::move(epoll));
@@ -125,11 +120,11 @@ int PrivateFds::AddEventfd(int fd, int flags) {
   snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
   ssize_t length = ReadProcFile(path, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
-  const char* count = strstr(text, "eventfd-count:");
-  if (count == nullptr) return -ENOTSUP;
-  const char* semaphore = strstr(text, "eventfd-semaphore:");
-  if (semaphore != nullptr && strtol(semaphore + 18, nullptr, 10) != 0) flags |= EFD_SEMAPHORE;
-  eventfds_.push_back({fd, flags & (EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), strtoull(count + 14, nullptr, 16)});
+  EventfdInfo info;
+  int error = ParseEventfdInfo(text, &info);
+  if (error < 0) return error;
+  if (info.semaphore) flags |= EFD_SEMAPHORE;
+  eventfds_.push_back({fd, flags & (EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE), info.count});
   return 0;
 }
 

@@ -93,17 +93,7 @@ int ReadActivity(pid_t tid, ThreadActivity* activity) {
   snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
   ssize_t length = ReadProcFile(path, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
-  memset(activity, 0, sizeof(*activity));
-  activity->running = strncmp(text, "running", 7) == 0;
-  if (activity->running) return 0;
-  char* at = text;
-  activity->number = strtol(at, &at, 10);
-  // "-1 SP PC" where it sleeps outside of a system call.
-  if (activity->number >= 0) {
-    for (uint64_t& argument : activity->arguments) argument = strtoull(at, &at, 16);
-  }
-  activity->stack_pointer = strtoull(at, &at, 16);
-  activity->program_counter = strtoull(at, &at, 16);
+  ParseActivity(text, activity);
   return 0;
 }
 
@@ -113,15 +103,7 @@ int ReadThreadStatus(pid_t tid, ThreadStatus* status) {
   snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
   ssize_t length = ReadProcFile(path, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
-  memset(status, 0, sizeof(*status));
-  if (strncmp(text, "Name:\t", 6) == 0) {
-    size_t bytes = strcspn(text + 6, "\n");
-    memcpy(status->name, text + 6, bytes < 15 ? bytes : 15);
-  }
-  const char* blocked = strstr(text, "\nSigBlk:");
-  if (blocked == nullptr) return -ENOTSUP;
-  status->blocked = strtoull(blocked + 8, nullptr, 16);
-  return 0;
+  return ParseThreadStatus(text, status);
 }
 
 }  // namespace prefork::sys

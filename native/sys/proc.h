@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "sys/proc_text.h"
+
 namespace prefork::sys {
 
 // The whole of a /proc file up to size − 1 bytes, with a NUL. Its length, or −errno; −EOVERFLOW where it is longer.
@@ -37,21 +39,9 @@ class ProcLines {
 // Their count, or −errno; −EOVERFLOW beyond `capacity`.
 int ListNumbers(const char* directory, int* numbers, int capacity);
 
-// What a thread is doing, from /proc/self/task/T/syscall.
-struct ThreadActivity {
-  bool running;  // on a processor or about to be
-  long number;   // of the system call that it sleeps in; −1: asleep, but in none (a page fault)
-  uint64_t arguments[6];
-  uint64_t stack_pointer;
-  uint64_t program_counter;
-};
 // 0, or −errno; −ESRCH or −ENOENT: it has ended.
 int ReadActivity(pid_t tid, ThreadActivity* activity);
 
-struct ThreadStatus {
-  char name[16];
-  uint64_t blocked;  // signal mask: bit n − 1 is signal n
-};
 int ReadThreadStatus(pid_t tid, ThreadStatus* status);
 
 }  // namespace prefork::sys

@@ -11,6 +11,7 @@
 
 #include "sys/fd.h"
 #include "sys/fds.h"
+#include "sys/proc_text.h"
 #include "sys/result.h"
 #include "sys/sockets.h"
 
@@ -66,12 +67,8 @@ bool IsBeingOpened(const std::string& path) {
   char line[512];
   bool found = false;
   while (!found && fgets(line, sizeof(line), list) != nullptr) {
-    unsigned flags, state;
-    int at = 0;
-    // Num: RefCount Protocol Flags Type St Inode Path. A connection's state is 3, a listener's flags are not 0.
-    if (sscanf(line, "%*s %*s %*s %x %*s %x %*s %n", &flags, &state, &at) != 2 || at == 0) continue;
-    line[strcspn(line, "\n")] = '\0';
-    found = flags == 0 && state == 1 && path == line + at;
+    const char* unheard = ParseUnheardPath(line);
+    found = unheard != nullptr && path == unheard;
   }
   fclose(list);
   return found;

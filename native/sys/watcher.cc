@@ -90,8 +90,8 @@ bool SameObject(std::vector<uint64_t> addresses) {
 uint64_t MappingEnd(uint64_t address) {
   ProcLines lines("/proc/self/maps");
   while (const char* line = lines.Next()) {
-    unsigned long start, end;
-    if (sscanf(line, "%lx-%lx", &start, &end) == 2 && address >= start && address < end) return end;
+    Mapping mapping;
+    if (ParseMapping(line, &mapping) && address >= mapping.start && address < mapping.end) return mapping.end;
   }
   return 0;
 }
