@@ -1,3 +1,4 @@
+#include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
@@ -149,6 +150,18 @@ Napi::Value LearnHotPages(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), sys::LearnHotPages());
 }
 
+// V8 gives the young generation's memory back only here, and Node-API has no call for it: looked up by the names that V8's own
+// headers compile to, as an addon without Node-API would be linked to them.
+Napi::Value ReduceHeap(const Napi::CallbackInfo& info) {
+  using GetCurrent = void* (*)();
+  using LowMemory = void (*)(void* isolate);
+  auto get_current = reinterpret_cast<GetCurrent>(dlsym(RTLD_DEFAULT, "_ZN2v87Isolate10GetCurrentEv"));
+  auto low_memory = reinterpret_cast<LowMemory>(dlsym(RTLD_DEFAULT, "_ZN2v87Isolate21LowMemoryNotificationEv"));
+  void* isolate = get_current != nullptr && low_memory != nullptr ? get_current() : nullptr;
+  if (isolate != nullptr) low_memory(isolate);
+  return Napi::Boolean::New(info.Env(), isolate != nullptr);
+}
+
 // process.pid is a copy.
 Napi::Value Getpid(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), getpid()); }
 
@@ -161,6 +174,7 @@ void InitForkserver(Napi::Env, Napi::Object exports) {
   Export(exports, "forkSupport", ForkSupport);
   Export(exports, "getpid", Getpid);
   Export(exports, "learnHotPages", LearnHotPages);
+  Export(exports, "reduceHeap", ReduceHeap);
   Export(exports, "reseedMathRandom", ReseedMathRandom);
   Export(exports, "serveForks", ServeForks);
 }

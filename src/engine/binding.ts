@@ -168,6 +168,8 @@ export interface Binding {
   learnHotPages(): OrErrno;
   /** getpid(2), which process.pid is a copy of */
   getpid(): number;
+  /** Collects all garbage and gives memory back, that of the young generation included. false: this Node does not offer it */
+  reduceHeap(): boolean;
   /** requests of the event loop under way: thread-pool work, connects, writes */
   activeRequests(): number;
   /** _exit(2): no handlers, nothing flushed */

@@ -123,7 +123,7 @@ export class Forkserver {
     const refused = problems.length > 0 && this.#boot.safety === 'refuse';
     if (problems.length > 0) this.#send({ type: 'unsafe', problems, refused });
     if (refused) refuse(...problems, ADVICE);
-    collectGarbage();
+    collectGarbage(this.#binding);
     randomState(this.#binding).drain();
     this.#send({
       type: 'frozen',
@@ -205,8 +205,15 @@ function describeAll(findings: readonly Finding[], severity: Finding['severity']
   return findings.filter((finding) => finding.severity === severity).map(describeFinding);
 }
 
-/** What is garbage here would be copied by every worker that collects it. */
-function collectGarbage(): void {
+/**
+ * What is garbage here would be copied by every worker that collects it; and so would be the young generation, which loading a
+ * program has made large, page by page as each worker allocates. Code that has run in the warm-up stays.
+ */
+function collectGarbage(binding: Binding): void {
+  v8.setFlagsFromString('--no-flush-bytecode');
+  const reduced = binding.reduceHeap();
+  v8.setFlagsFromString('--flush-bytecode');
+  if (reduced) return;
   v8.setFlagsFromString('--expose-gc');
   const collect: unknown = vm.runInNewContext('gc');
   v8.setFlagsFromString('--no-expose-gc');
