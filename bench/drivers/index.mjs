@@ -29,6 +29,7 @@ const withCluster =
 
 export const drivers = {
   native: { start: withPrefork('--native') },
+  'native-no-scoreboard': { start: withPrefork('--native', '--no-scoreboard') },
   'native-reuse-port': { start: withPrefork('--native', '--reuse-port') },
   js: { start: withPrefork('--no-native') },
   'cluster-none': { start: withCluster('none') },
