@@ -25,6 +25,15 @@ Examples:
   prefork run --native -b unix:/run/app.sock server.js
   prefork doctor                                what works on this machine, and what not and why
 
+Daily commands of pm2 and gunicorn:
+  pm2 start -i max           prefork start -w auto --pid-file app.pid --log-file app.log server.js
+  pm2 reload | scale app 8   prefork reload | scale 8 --pid-file app.pid
+  pm2 restart | stop         prefork restart | stop --pid-file app.pid
+  pm2 list | monit           prefork status | top --pid-file app.pid
+  pm2 logs                   tail -F app.log, with --tag-output to see which worker
+  gunicorn -w 4 -b :8000     prefork run -w 4 -b 8000 server.js; HUP reloads, USR1 reopens the log
+  gunicorn --reload          node --watch server.js
+
 prefork help <command> tells all about a command.`;
 
 function makeProgram(): Command {
