@@ -7,13 +7,15 @@ import type { ManagerObserver } from '../manager/manager';
 import type { ServicePaths } from '../options/load';
 import { controlPath } from './locate';
 import type { Question, Results, Status } from './protocol';
-import { ControlServer } from './server';
+import { ControlServer, type Handler } from './server';
 import { type Controllable, ControlService, type Door } from './service';
 import type { SocketHandover } from './socket';
 import { type StatusFacts, statusOf } from './status';
 
 export class Control {
   readonly observer: ManagerObserver;
+  /** answers a request that came another way than over the socket */
+  readonly handle: Handler;
   readonly #service: ControlService;
   readonly #server: ControlServer;
   readonly #log: Log;
@@ -26,8 +28,9 @@ export class Control {
     const service = new ControlService((state: State) => statusOf(state, facts()), lobby);
     this.#service = service;
     this.observer = service;
+    this.handle = (request, reply) => service.handle(request, reply);
     this.#log = log;
-    this.#server = new ControlServer(binding, log, (request, reply) => service.handle(request, reply));
+    this.#server = new ControlServer(binding, log, this.handle);
   }
 
   /**

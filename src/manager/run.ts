@@ -12,9 +12,10 @@ import type { Engine, PreloadEvent, Signal } from '../engine/engine';
 import { JsEngine } from '../engine/js';
 import { NativeEngine } from '../engine/native';
 import { describe, describeErrno, exitCodes, PreforkError, preforkError } from '../errors';
-import type { Metrics, MetricsHandover } from '../metrics/metrics';
+import type { Metrics, MetricsHandover, MetricsStart } from '../metrics/metrics';
 import { Notifier } from '../notify/notifier';
 import { ServiceManagerLink } from '../notify/service-manager';
+import { digestOf, readToken } from '../options/control-token';
 import { loadRunOptions, type RunOptions } from '../options/load';
 import { displayAddress } from './addresses';
 import { openBinds } from './binds';
@@ -88,6 +89,7 @@ async function manage(
   report: StartReport | null,
   embedding: Embedding | null = null,
 ): Promise<number> {
+  const tokenDigest = tokenDigestOf(options);
   const log = openLog(options);
   const engine = createEngine(options);
   const listeners = new Listeners(engine, options);
@@ -106,7 +108,7 @@ async function manage(
     board,
     exits,
     control,
-    metrics: makeMetrics(options, { engine, log, listeners, board, control }, null),
+    metrics: makeMetrics(options, { engine, log, listeners, board, control }, { tokenDigest }),
     pidFile: null,
     protocols,
     report,
@@ -219,6 +221,14 @@ function makeControl(
   return { control: new Control(binding, log, facts, lobby), lobby };
 }
 
+/** Of the token that is good for the whole life of the service; null: none is. */
+function tokenDigestOf({ controlToken: path }: RunOptions): string | null {
+  if (path === null) return null;
+  const read = readToken(path);
+  if ('token' in read) return digestOf(read.token).toString('hex');
+  throw preforkError('ERR_PREFORK_PATH', { where: '--control-token', path, problem: read.problem });
+}
+
 /** null: nobody wants them. Loaded only then. */
 function makeMetrics(
   { metrics: wanted }: RunOptions,
@@ -229,7 +239,7 @@ function makeMetrics(
     board,
     control,
   }: Pick<Parts, 'engine' | 'log' | 'listeners' | 'board' | 'control'>,
-  former: MetricsHandover | null,
+  from: MetricsHandover | MetricsStart | null,
 ): Metrics | null {
   if (wanted === null) return null;
   const { Metrics } = require('../metrics/metrics') as typeof import('../metrics/metrics');
@@ -243,8 +253,9 @@ function makeMetrics(
     engine: engine.name,
     startedAtMs,
     status: () => control.status,
+    control: control.handle,
   };
-  return new Metrics(deps, former);
+  return new Metrics(deps, from ?? { tokenDigest: null });
 }
 
 interface Parts {

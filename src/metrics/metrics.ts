@@ -6,6 +6,7 @@ import { Registry } from 'prom-client';
 import { version } from '../cli/version';
 import { listenAt, resumeAt, type ControlSocket, type SocketHandover } from '../control/socket';
 import type { Status } from '../control/protocol';
+import type { Handler } from '../control/server';
 import type { State } from '../core/state';
 import type { Binding } from '../engine/binding';
 import { nowMs } from '../engine/clock';
@@ -25,13 +26,15 @@ import { observers } from '../manager/observers';
 import type { Endpoint } from '../options/address';
 import type { Scoreboard } from '../scoreboard/row';
 import type { ManagerMessage } from '../worker/protocol';
+import { type Answer, plain } from './answer';
+import { Door } from './door';
 import { families } from './families';
 import { Live } from './live';
 import { MemorySamples } from './memory-samples';
 import { page } from './page';
 import { drops, queueLengths } from './queues';
 import { Registries, type RegistriesData } from './registries';
-import { type Answer, createMetricsServer, plain } from './server';
+import { createMetricsServer } from './server';
 import { Tally, type TallyData } from './tally';
 
 /** Scrapes that come at once, or as soon after each other, get one text. */
@@ -40,8 +43,14 @@ const REUSE_MS = 100;
 const SOCKET_MODE = 0o660;
 const BACKLOG = 64;
 
+/** What metrics begin with. */
+export interface MetricsStart {
+  /** of the control token; null: nothing can be changed here */
+  readonly tokenDigest: string | null;
+}
+
 /** Plain data, and the descriptor that it is served at; null: none, since nobody asked for it. */
-export interface MetricsHandover {
+export interface MetricsHandover extends MetricsStart {
   readonly fd: number;
   /** of a Unix socket */
   readonly file: SocketHandover | null;
@@ -63,6 +72,7 @@ export interface MetricsDeps {
   readonly engine: string;
   readonly startedAtMs: number;
   status(): Status | null;
+  readonly control: Handler;
 }
 
 export class Metrics {
@@ -73,14 +83,19 @@ export class Metrics {
   readonly #memory = new MemorySamples();
   readonly #server: Server;
   readonly #live: Live;
+  readonly #tokenDigest: string | null;
   #manager: Observed | null = null;
   /** −1: not one that can be handed over */
   #fd = -1;
   #file: ControlSocket | null = null;
   #text: { readonly atMs: number; readonly text: Promise<string> } | null = null;
 
-  constructor(deps: MetricsDeps, former: MetricsHandover | null = null) {
+  constructor(deps: MetricsDeps, from: MetricsStart | MetricsHandover) {
+    const former = 'fd' in from ? from : null;
+    // Of a version that knew no token there is none.
+    const tokenDigest = from.tokenDigest ?? null;
     this.#deps = deps;
+    this.#tokenDigest = tokenDigest;
     this.#tally = new Tally(deps.scoreboard, former?.tally ?? null);
     this.#registries = new Registries(
       (workerId, seq) => this.#manager?.send(workerId, { type: 'registry', seq }) ?? false,
@@ -88,10 +103,11 @@ export class Metrics {
     );
     this.#live = new Live(() => deps.status());
     this.observer = observers(this.#tally, this.#registries, this.#live);
-    this.#server = createMetricsServer(
-      (path) => this.#route(path),
-      (response) => this.#live.open(response),
-    );
+    this.#server = createMetricsServer({
+      route: (path) => this.#route(path),
+      events: (response) => this.#live.open(response),
+      door: tokenDigest === null ? null : new Door(tokenDigest, deps.log, deps.control),
+    });
     if (former !== null) this.#resume(former);
   }
 
@@ -158,6 +174,7 @@ export class Metrics {
     return {
       fd: this.#file?.handover?.fd ?? this.#fd,
       file: this.#file?.handover ?? null,
+      tokenDigest: this.#tokenDigest,
       tally: this.#tally.handOver(),
       registries: this.#registries.handOver(),
     };
@@ -174,7 +191,7 @@ export class Metrics {
     const state = this.#manager?.state;
     switch (path) {
       case '/':
-        return page();
+        return page(this.#tokenDigest !== null);
       case '/metrics':
         return this.#metrics(state);
       // It answers, so the manager's loop turns.

@@ -1,6 +1,7 @@
 /** The live page: one document with its style and script in it, under a policy that allows these and nothing else. */
 import { createHash } from 'node:crypto';
-import type { Answer } from './server';
+import type { Answer } from './answer';
+import { CONTROLS, CONTROLS_SCRIPT, CONTROLS_STYLE } from './controls';
 
 const STYLE = `
 :root{color-scheme:light dark;--bg:#fbfbf9;--ink:#1d1f21;--dim:#5c6167;--line:#d9d9d4;--fill:#e9eef2;--mark:#1f5f8b;--bad:#a3241b}
@@ -84,10 +85,12 @@ source.onopen = () => set('link', 'live');
 source.onerror = () => set('link', 'no connection to the manager; trying again');
 `;
 
-const BODY = `<header><h1>prefork <span class="dim" id="link" role="status">connecting</span></h1>
+const bodyOf = (
+  controls: string,
+): string => `<header><h1>prefork <span class="dim" id="link" role="status">connecting</span></h1>
 <p id="state" role="status">…</p><p class="dim" id="about"></p><p id="rate"></p></header>
 <main><h2>Workers</h2><ul class="grid" id="grid" aria-label="workers by slot"></ul>
-<h2>The last minutes, as long as this page is open</h2><div class="charts">
+${controls}<h2>The last minutes, as long as this page is open</h2><div class="charts">
 <figure><svg viewBox="0 0 300 100" preserveAspectRatio="none" role="img" aria-labelledby="use"><polyline id="use-line" points=""/></svg><figcaption id="use"></figcaption></figure>
 <figure><svg viewBox="0 0 300 100" preserveAspectRatio="none" role="img" aria-labelledby="lag"><polyline id="lag-line" points=""/></svg><figcaption id="lag"></figcaption></figure></div>
 <h2 id="what">What happened</h2><ol id="log" role="log" aria-live="polite" aria-labelledby="what"></ol>
@@ -97,9 +100,12 @@ const BODY = `<header><h1>prefork <span class="dim" id="link" role="status">conn
 
 const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
-export function page(): Answer {
-  const policy = `default-src 'none'; script-src ${hashOf(SCRIPT)}; style-src ${hashOf(STYLE)}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
-  const body = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>prefork</title><meta name="viewport" content="width=device-width,initial-scale=1"><style>${STYLE}</style></head><body>${BODY}<script>${SCRIPT}</script></body></html>\n`;
+/** @param controls whether there is a token, and so something to be done with it */
+export function page(controls: boolean): Answer {
+  const style = controls ? STYLE + CONTROLS_STYLE : STYLE;
+  const script = controls ? SCRIPT + CONTROLS_SCRIPT : SCRIPT;
+  const policy = `default-src 'none'; script-src ${hashOf(script)}; style-src ${hashOf(style)}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+  const body = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>prefork</title><meta name="viewport" content="width=device-width,initial-scale=1"><style>${style}</style></head><body>${bodyOf(controls ? CONTROLS : '')}<script>${script}</script></body></html>\n`;
   return {
     status: 200,
     type: 'text/html; charset=utf-8',

@@ -5,6 +5,7 @@ import type { Capabilities } from '../engine/engine';
 import { preforkError } from '../errors';
 import { addonAdvice } from './addon-advice';
 import { type Address, formatAddress, unixPathProblem } from './address';
+import { readToken } from './control-token';
 import { type Credentials, resolveCredentials } from './credentials';
 import { directoryProblem, replaceableFileProblem, socketPathProblem, writableFileProblem } from './paths';
 import { poolSize, type PoolSize } from './pool';
@@ -22,7 +23,15 @@ import { formatDuration } from './duration';
 import { formatSize } from './size';
 import type { Source } from './sources';
 
-export const PATH_OPTIONS = ['envDir', 'pidFile', 'statusFile', 'control', 'logFile', 'warmup'] as const;
+export const PATH_OPTIONS = [
+  'envDir',
+  'pidFile',
+  'statusFile',
+  'control',
+  'controlToken',
+  'logFile',
+  'warmup',
+] as const;
 export type PathOptions = { readonly [K in (typeof PATH_OPTIONS)[number]]: string | null };
 
 /** The paths of the options made absolute from `base`. */
@@ -75,6 +84,9 @@ export class Checks {
   conflicts(merged: NormalisedOptions): void {
     if (merged.daemonize && merged.logFile === null) {
       this.#conflict(`${this.where('daemonize')} needs --log-file, since there is no terminal to print to`);
+    }
+    if (merged.controlToken !== null && merged.metrics === null) {
+      this.#conflict(`${this.where('controlToken')} has no effect without --metrics`);
     }
     if (this.#given('interval') && merged.ready !== 'start') {
       this.#conflict(`${this.where('interval')} has no effect without --ready start`);
@@ -150,6 +162,10 @@ export class Checks {
     if (paths.control !== null) {
       const problem = unixPathProblem(paths.control) ?? socketPathProblem(paths.control);
       this.#path('control', paths.control, problem);
+    }
+    if (paths.controlToken !== null) {
+      const read = readToken(paths.controlToken);
+      this.#path('controlToken', paths.controlToken, 'problem' in read ? read.problem : null);
     }
     this.#samePaths(paths, merged);
   }

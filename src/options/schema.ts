@@ -327,6 +327,12 @@ export const runOptionTable = {
     arg: 'addr',
     doc: 'serve a live page, /metrics for Prometheus, /healthz and /readyz there: 127.0.0.1:9090 or unix:/run/app.metrics',
   }),
+  controlToken: option(word('a path'), {
+    group: 'Files and logs:',
+    arg: 'file',
+    doc: 'holds a secret; whoever knows it may reload, scale and stop at the address of --metrics',
+    defaultDoc: 'nobody may',
+  }),
   control: option(word('a path'), {
     group: 'Files and logs:',
     arg: 'path',

@@ -285,6 +285,7 @@ describe('options that do not go together', () => {
     ],
     [{ bind: ['8080', '9090', ':8080'] }, /^--bind names 8080 twice/],
     [{ bind: ['unix:a.sock', 'unix:./a.sock'] }, /^--bind names unix:\S+a.sock twice/],
+    [{ controlToken: 'x' }, /^--control-token has no effect without --metrics$/],
     [{ pidFile: 'x', statusFile: './x' }, /^--status-file and --pid-file are both ".\/x"/],
   ])('%j', async (given, message) => {
     const error = await refused({ given });
