@@ -249,8 +249,12 @@ export class Run {
   /** `name: contents` normalised, or `name: (absent)`. */
   file(name: string): string {
     const path = this.path(name);
-    if (!existsSync(path)) return `${name}: (absent)`;
-    return `${name}: ${this.normalise(readFileSync(path, 'utf8').trimEnd().replaceAll('\n', ' '))}`;
+    try {
+      return `${name}: ${this.normalise(readFileSync(path, 'utf8').trimEnd().replaceAll('\n', ' '))}`;
+    } catch {
+      // It may go at any moment.
+      return `${name}: (absent)`;
+    }
   }
 
   /** pids → W1, W2 … in order of appearance, the manager → MANAGER; ports and this directory to their names. */
