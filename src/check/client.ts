@@ -5,6 +5,7 @@
  * sent again, once.
  */
 import { readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type Target } from './connect';
 import { Failed, type Failure, type FailureKind } from './failure';
 import { Http1Connection } from './http1';
@@ -216,10 +217,4 @@ export class StrictClient {
 
 function isOk(status: number): boolean {
   return status === 200;
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
 }

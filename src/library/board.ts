@@ -3,6 +3,7 @@
  * with forked workers. Rows of workers that have no part in the memory are written for them by the manager.
  */
 import type { Binding } from '../engine/binding';
+import { sealedMemory } from '../scoreboard/memory';
 
 export const rowStates = ['empty', 'starting', 'idle', 'busy'] as const;
 export type RowState = (typeof rowStates)[number];
@@ -87,9 +88,8 @@ export class Board {
 
   /** Without shared memory (no memfd, no descriptor left) a worker's row is its own copy. */
   #allocate(): ArrayBuffer {
-    const fd = this.#binding?.memfd('prefork-board', CHUNK_BYTES) ?? -1;
+    const fd = this.#binding === null ? -1 : sealedMemory(this.#binding, 'prefork-board', CHUNK_BYTES);
     if (this.#binding === null || fd < 0) return new ArrayBuffer(CHUNK_BYTES);
-    this.#binding.addSeals(fd, ['shrink', 'grow', 'seal']);
     const memory = this.#binding.mmap(fd, 0, CHUNK_BYTES, true);
     this.#binding.close(fd);
     return typeof memory === 'number' ? new ArrayBuffer(CHUNK_BYTES) : memory;

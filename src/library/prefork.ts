@@ -6,7 +6,7 @@ export type TrapAction = string | readonly [signal: string, intervalMs: number |
 
 /** Durations are text with a unit (`'500ms'`) or a number of seconds. */
 export interface PoolOptions {
-  /** how many workers, 0 to 65536 or so; 10 by default */
+  /** how many workers, 0 to 1024; 10 by default */
   maxWorkers?: number;
   /** as many workers without work as are kept ready at least; with it, `maxWorkers` is only the upper bound */
   minSpareWorkers?: number;

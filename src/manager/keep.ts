@@ -2,7 +2,6 @@
  * `--on-manager-death keep`: workers that go on serving when their manager is killed, and what a manager that comes after
  * it does with them.
  */
-import { readFileSync } from 'node:fs';
 import { controlPath } from '../control/locate';
 import type { Command } from '../core/command';
 import { stateWithKept } from '../core/kept';
@@ -14,6 +13,7 @@ import type { WorkerBoot } from '../worker/protocol';
 import type { Guest } from './lobby';
 import type { Log } from './log';
 import type { ManagerHandover, ManagerObserver } from './manager';
+import { readText } from './read-text';
 import type { GenerationPlan } from './service';
 import { hasTerminal } from './signal-queue';
 import { StatusFile } from './status-file';
@@ -61,21 +61,13 @@ export class KeptWorkers implements ManagerObserver {
 export function keptWorkers(options: RunOptions): number[] {
   const keep = keepOf(options);
   if (keep === null) return [];
-  const lines = readOr(fileOf(keep.control), '').matchAll(/^\d+:(\d+)$/gm);
+  const lines = readText(fileOf(keep.control)).matchAll(/^\d+:(\d+)$/gm);
   return [...lines].map(([, pid]) => Number(pid)).filter(isWorker);
 }
 
 /** Of a worker that lives, and not of somebody who has got its pid since. */
 export function isWorker(pid: number): boolean {
-  return readOr(`/proc/${pid}/environ`, '').includes('PREFORK_GENERATION=');
-}
-
-function readOr(path: string, otherwise: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return otherwise;
-  }
+  return readText(`/proc/${pid}/environ`).includes('PREFORK_GENERATION=');
 }
 
 /** What a manager begins with that finds workers: they serve until its own do. null: it found none. */

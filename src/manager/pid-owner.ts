@@ -5,6 +5,7 @@
 import { closeSync, openSync, readFileSync, type Stats, statSync } from 'node:fs';
 import { loadBinding } from '../engine/binding';
 import { errnoCode } from '../engine/errno';
+import { readText } from './read-text';
 
 export type PidOwner =
   /** there is no such file, or an empty one, or (stale) the manager that wrote it has gone */
@@ -105,12 +106,4 @@ export function processAgeMs(pid: number | 'self'): number | null {
   const startedMs = Number(fields[19]) * TICK_MS;
   const upMs = Number(readText('/proc/uptime').split(' ')[0]) * 1000;
   return startedMs > 0 && upMs > 0 ? Math.max(0, upMs - startedMs) : null;
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }

@@ -4,7 +4,13 @@ import { version } from '../cli/version';
 import { Control } from '../control/control';
 import type { StartReport } from '../control/start-report';
 import type { StatusFacts } from '../control/status';
-import { type Policy, type SignalAction, type SignalTable, signalPresets } from '../core/policy';
+import {
+  defaultPolicy,
+  type Policy,
+  type SignalAction,
+  type SignalTable,
+  signalPresets,
+} from '../core/policy';
 import type { State } from '../core/state';
 import { loadBinding } from '../engine/binding';
 import { nowMs } from '../engine/clock';
@@ -17,16 +23,17 @@ import { Notifier } from '../notify/notifier';
 import { ServiceManagerLink } from '../notify/service-manager';
 import { digestOf, readToken } from '../options/control-token';
 import { loadRunOptions, type RunOptions } from '../options/load';
+import { Board } from '../scoreboard/board';
 import { displayAddress } from './addresses';
 import { openBinds } from './binds';
 import { Census } from './census';
-import { readEnvDir } from './env-dir';
-import { adapted, descriptorsOf, type Handover, HANDOVER_SCHEMA } from './handover';
 import type { Embedding } from './embedding';
+import { readEnvDir } from './env-dir';
+import { adapted, descriptorsOf, HANDOVER_SCHEMA, type Handover } from './handover';
+import { KeptWorkers, keepOf, keptWorkers, welcome } from './keep';
+import { LastExits } from './last-exits';
 import type { Launch } from './launch';
 import { Listeners } from './listeners';
-import { LastExits } from './last-exits';
-import { keepOf, KeptWorkers, keptWorkers, welcome } from './keep';
 import { Lobby } from './lobby';
 import { createLog, type Log } from './log';
 import { Manager, type ManagerHandover } from './manager';
@@ -36,8 +43,6 @@ import { observers } from './observers';
 import { PidFile } from './pid-file';
 import { processAgeMs } from './pid-owner';
 import { reopenLog } from './reopen';
-import { defaultPolicy } from '../core/policy';
-import { Board } from '../scoreboard/board';
 import type { GenerationPlan, Service } from './service';
 import { thisProgram, Upgrade } from './upgrade';
 
@@ -97,23 +102,10 @@ async function manage(
   const exits = new LastExits();
   const protocols = new Map<string, string>();
   const expected = keptWorkers(options);
-  const { control, lobby } = makeControl(
-    { engine, log, listeners, board, exits, protocols },
-    expected.length > 0,
-  );
-  const parts: Parts = {
-    engine,
-    log,
-    listeners,
-    board,
-    exits,
-    control,
-    metrics: makeMetrics(options, { engine, log, listeners, board, control }, { tokenDigest }),
-    pidFile: null,
-    protocols,
-    report,
-    embedding,
-  };
+  const own = { engine, log, listeners, board, exits, protocols };
+  const { control, lobby } = makeControl(own, expected.length > 0);
+  const metrics = makeMetrics(options, { ...own, control }, { tokenDigest });
+  const parts: Parts = { ...own, control, metrics, pidFile: null, report, embedding };
   let finish = (): void => close(parts);
   try {
     if (options.pidFile !== null) parts.pidFile = claimPidFile(options.pidFile);
@@ -177,20 +169,10 @@ export function resumeManager(written: Handover): { manager: Manager; log: Log; 
   const [, plan] = former.plans.find(([generation]) => generation === former.state.generation) ?? [];
   if (plan === undefined) throw new Error('the state has no plan of the generation that serves');
   const protocols = new Map(handover.protocols);
-  const { control } = makeControl({ engine, log, listeners, board, exits, protocols }, false);
-  const parts = {
-    engine,
-    log,
-    listeners,
-    board,
-    exits,
-    control,
-    metrics: makeMetrics(options, { engine, log, listeners, board, control }, handover.metrics),
-    pidFile,
-    protocols,
-    report: null,
-    embedding: null,
-  };
+  const own = { engine, log, listeners, board, exits, protocols };
+  const { control } = makeControl(own, false);
+  const metrics = makeMetrics(options, { ...own, control }, handover.metrics);
+  const parts: Parts = { ...own, control, metrics, pidFile, report: null, embedding: null };
   const service = makeService(options, plan, parts, { former, script: handover.former.script });
   if (handover.control) control.resume(handover.control);
   return { log, manager: service.manager, finish: service.finish };

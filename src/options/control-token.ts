@@ -42,7 +42,7 @@ function tokenIn(fd: number): { token: string } | { problem: string } {
   const token = bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, 0)).trim();
   if (token.length < MIN_TOKEN_CHARS || token.length > MAX_TOKEN_CHARS) {
     return {
-      problem: `the token in it has ${token.length > MAX_TOKEN_CHARS ? 'more than 256' : token.length} characters; expected ${MIN_TOKEN_CHARS} to ${MAX_TOKEN_CHARS}`,
+      problem: `the token in it has ${token.length > MAX_TOKEN_CHARS ? `more than ${MAX_TOKEN_CHARS}` : token.length} characters; expected ${MIN_TOKEN_CHARS} to ${MAX_TOKEN_CHARS}`,
     };
   }
   // What can be sent in a header, and typed.

@@ -1,7 +1,8 @@
 /** The rows of all workers of a manager, and the memory that they are in. */
 import type { Binding } from '../engine/binding';
 import { PAGE_BYTES } from './layout';
-import { RowReader, type RowOwner } from './reader';
+import { sealedMemory } from './memory';
+import { type RowOwner, RowReader } from './reader';
 import type { Scoreboard, ScoreboardRow } from './row';
 
 /** How a worker is given its row: by a descriptor of a page, or it sends messages. */
@@ -29,7 +30,7 @@ export class Board implements Scoreboard {
 
   /** A row for a worker that is about to be started. Where there is no memory to be had it comes by messages. */
   open(owner: RowOwner): Seat {
-    const fd = this.#binding === null ? -1 : newPage(this.#binding);
+    const fd = this.#binding === null ? -1 : sealedMemory(this.#binding, 'prefork-row', PAGE_BYTES);
     return this.#add(owner, fd) ? { fd } : 'channel';
   }
 
@@ -81,15 +82,4 @@ export class Board implements Scoreboard {
       this.#add(owner, fd);
     }
   }
-}
-
-/** The descriptor of a page that nobody can cut off under its readers, or −errno. */
-function newPage(binding: Binding): number {
-  const fd = binding.memfd('prefork-row', PAGE_BYTES);
-  if (fd < 0) return fd;
-  const sealed = binding.addSeals(fd, ['shrink', 'grow', 'seal']);
-  if (sealed >= 0) return fd;
-  // Unsealed, a worker could cut it and so end the manager by SIGBUS.
-  binding.close(fd);
-  return sealed;
 }

@@ -1,5 +1,6 @@
 /** What the kernel says about a process that does not answer: proc(5). Linux; elsewhere everything is null. */
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { readText } from '../manager/read-text';
 
 const SIGUSR1 = 10;
 
@@ -84,7 +85,7 @@ const ON_DESCRIPTOR =
 
 /** `R` runs, `S` and `D` wait in the kernel, `T` is stopped by a signal, `t` by a debugger, `Z` has ended. null: not to be had. */
 export function processState(pid: number): string | null {
-  return /^\d+ \(.*\) (\w)/s.exec(read(`/proc/${pid}/stat`))?.[1] ?? null;
+  return /^\d+ \(.*\) (\w)/s.exec(readText(`/proc/${pid}/stat`))?.[1] ?? null;
 }
 
 /**
@@ -92,7 +93,7 @@ export function processState(pid: number): string | null {
  * seen (other user, hidepid).
  */
 export function waitingIn(pid: number): string | null {
-  const [number, first] = read(`/proc/${pid}/syscall`).trim().split(' ');
+  const [number, first] = readText(`/proc/${pid}/syscall`).trim().split(' ');
   if (number === 'running' || number === '-1') return null;
   if (number === undefined || number === '') return kernelFunction(pid);
   const name = SYSCALLS[process.arch]?.[Number(number)];
@@ -104,20 +105,20 @@ export function waitingIn(pid: number): string | null {
 }
 
 function kernelFunction(pid: number): string | null {
-  const name = read(`/proc/${pid}/wchan`).trim();
+  const name = readText(`/proc/${pid}/wchan`).trim();
   return name === '' || name === '0' ? null : `the kernel (${name})`;
 }
 
 /** Grows with everything that the main thread does: unchanged, it has waited all the while. null: not to be had. */
 export function activity(pid: number): string | null {
-  const status = read(`/proc/${pid}/task/${pid}/status`);
+  const status = readText(`/proc/${pid}/task/${pid}/status`);
   const switches = status.match(/^\w*ctxt_switches:\t\d+$/gm);
   return switches === null ? null : switches.join(' ');
 }
 
 /** Whether the process has a handler for SIGUSR1: Node's own, or the program's. Without one the signal would end it. */
 export function catchesUsr1(pid: number): boolean {
-  const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(read(`/proc/${pid}/status`))?.[1];
+  const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readText(`/proc/${pid}/status`))?.[1];
   return mask !== undefined && (BigInt(`0x${mask}`) & (1n << BigInt(SIGUSR1 - 1))) !== 0n;
 }
 
@@ -129,21 +130,13 @@ export function loopbackPorts(pid: number): number[] {
     if (inode !== undefined) own.add(inode);
   }
   const ports: number[] = [];
-  for (const line of read(`/proc/${pid}/net/tcp`).split('\n')) {
+  for (const line of readText(`/proc/${pid}/net/tcp`).split('\n')) {
     const [, address, , state, , , , , , inode] = line.trim().split(/\s+/);
     const [host, port] = address?.split(':') ?? [];
     // The words are in the byte order of the machine: little-endian wherever prefork runs.
     if (host === '0100007F' && state === '0A' && own.has(inode ?? '')) ports.push(Number.parseInt(port!, 16));
   }
   return ports;
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }
 
 function linkOf(path: string): string | null {
