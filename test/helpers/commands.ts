@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { ManagerProcess } from '../../src/control/manager-process';
+import { markedProcesses, tryKill } from './marked';
 import { cli, type EngineName } from './service';
 
 export interface Ran {
@@ -70,8 +71,7 @@ export class Ground {
 
   /** Processes that live (zombies do not) and were started from here. */
   processes(): number[] {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return pids.map(Number).filter((pid) => this.#isOurs(pid));
+    return markedProcesses(this.#marker.join('='));
   }
 
   /** Waits until none is left. */
@@ -85,15 +85,6 @@ export class Ground {
     for (const pid of left) await ended(pid);
     rmSync(this.directory, { recursive: true, force: true });
     expect(left, 'processes left behind').toEqual([]);
-  }
-
-  #isOurs(pid: number): boolean {
-    try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
-      return environment.split('\0').includes(this.#marker.join('='));
-    } catch {
-      return false;
-    }
   }
 }
 
@@ -116,12 +107,4 @@ export async function ended(pid: number): Promise<void> {
   if (found === null) return;
   expect(await found.ended(LONG_MS), `process ${pid} ended`).toBe(true);
   found.close();
-}
-
-export function tryKill(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It ended by itself meanwhile.
-  }
 }

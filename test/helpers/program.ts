@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { expect } from 'vitest';
-import { ended, tryKill } from './commands';
+import { ended } from './commands';
+import { markedProcesses, tryKill } from './marked';
 import { type EngineName, root } from './service';
 
 /** Bound of every wait: far above what anything takes, so that a hang is told from a slow machine. */
@@ -103,16 +103,7 @@ export class Program {
 
   /** Processes that were started by it and live (zombies do not). A forked one has the environment of the first. */
   processes(): number[] {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return pids.map(Number).filter((pid) => this.#isOurs(pid));
-  }
-
-  #isOurs(pid: number): boolean {
-    try {
-      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(this.#marker);
-    } catch {
-      return false;
-    }
+    return markedProcesses(this.#marker);
   }
 
   /** Ends what is left, for afterEach(). */

@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect } from 'vitest';
+import { markedProcesses, tryKill } from './marked';
 
 export const root = join(__dirname, '..', '..');
 export const cli = join(root, 'dist', 'cli', 'prefork.js');
@@ -132,17 +132,7 @@ export class Service {
 
   /** Processes that were started by this service and live (zombies do not), itself included. */
   processes(): number[] {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return pids.map(Number).filter((pid) => this.#isOurs(pid));
-  }
-
-  #isOurs(pid: number): boolean {
-    try {
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
-      return environment.split('\0').includes(this.#marker);
-    } catch {
-      return false;
-    }
+    return markedProcesses(this.#marker);
   }
 
   /** Ends what is left, for afterEach(); a service that was stopped must have left nothing. */
@@ -150,7 +140,7 @@ export class Service {
     const stopped = this.process.exitCode !== null || this.process.signalCode !== null;
     const left = stopped ? this.processes() : [];
     this.process.kill('SIGKILL');
-    for (const pid of this.processes()) tryKill(pid);
+    for (const pid of this.processes()) tryKill(pid, 'SIGKILL');
     await this.exited;
     expect(left, 'processes left behind').toEqual([]);
   }
@@ -176,13 +166,5 @@ export class Service {
       if (!this.#waiters.delete(waiter)) continue;
       waiter.reject(new Error(`${reason}; standard error was:\n${this.errors}`));
     }
-  }
-}
-
-function tryKill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended by itself meanwhile.
   }
 }

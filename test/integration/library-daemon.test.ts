@@ -1,7 +1,8 @@
 /** daemon(): a script that is a daemon by itself, by its commands; on both engines. */
 import { chmodSync, existsSync, renameSync, watch } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ended, Ground, type Ran, ranOf, tryKill } from '../helpers/commands';
+import { ended, Ground, type Ran, ranOf } from '../helpers/commands';
+import { tryKill } from '../helpers/marked';
 import { engines, fixture } from '../helpers/service';
 
 /** A test is half a dozen commands, each a Node.js that starts. */

@@ -1,48 +1,23 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { fixture, Service, type StartOptions } from '../helpers/service';
+import { describe, expect, it, vi } from 'vitest';
+import { freePort } from '../helpers/ports';
+import { fixture, type Service } from '../helpers/service';
+import { useServices } from '../helpers/services';
 import { StrictClient } from '../helpers/strict-client';
 
 vi.setConfig({ testTimeout: 120_000 });
 
 const SERVER = fixture('server.js');
 
-let services: Service[];
-let directory: string;
-
-beforeEach(() => {
-  services = [];
-  directory = mkdtempSync(join(tmpdir(), 'prefork-death-'));
-});
-afterEach(async () => {
-  for (const service of services) await service.dispose();
-  rmSync(directory, { recursive: true });
-});
-
-function start(args: readonly string[], options: StartOptions = {}): Service {
-  const service = Service.start(args, { engine: 'native', ...options });
-  services.push(service);
-  return service;
-}
+const place = useServices('native');
 
 /** Not `stop()`: workers that are kept have its standard error open. */
 async function kill(service: Service): Promise<void> {
   const exit = once(service.process, 'exit');
   service.signal('SIGKILL');
   expect(await exit).toEqual([null, 'SIGKILL']);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Resolves when none of its processes is left. */
@@ -52,16 +27,16 @@ async function gone(service: Service): Promise<void> {
 
 describe('after the manager is killed', () => {
   it('no worker is left, and the next start needs no hand', async () => {
-    const path = join(directory, 'app.sock');
-    const files = ['--pid-file', join(directory, 'pid'), '--control', join(directory, 'control')];
+    const path = join(place.directory, 'app.sock');
+    const files = ['--pid-file', join(place.directory, 'pid'), '--control', join(place.directory, 'control')];
     const args = ['-w', '2', '-b', `unix:${path}`, ...files, SERVER];
     const options = { env: { TEST_LISTEN: path } };
-    const first = start(args, options);
+    const first = place.start(args, options);
     await first.serving();
     await kill(first);
     await gone(first);
     expect(existsSync(path)).toBe(true);
-    const second = start(args, options);
+    const second = place.start(args, options);
     await second.serving();
     const client = new StrictClient({ protocol: 'http', socketPath: path, keepAlive: 1, oneShot: 1 }).start();
     await client.answered(10);
@@ -73,7 +48,7 @@ describe('after the manager is killed', () => {
 
 describe('after the manager is killed, with --on-manager-death keep', () => {
   const keep = (extra: readonly string[] = []): string[] => {
-    return ['--on-manager-death', 'keep', '--control', join(directory, 'control'), ...extra];
+    return ['--on-manager-death', 'keep', '--control', join(place.directory, 'control'), ...extra];
   };
 
   it.each([
@@ -82,14 +57,14 @@ describe('after the manager is killed, with --on-manager-death keep', () => {
     ['a forkserver', ['--preload']],
   ])('workers serve until those of a new manager do (%s)', async (_, extra) => {
     const args = ['-w', '2', '-b', `127.0.0.1:${await freePort()}`, ...keep(extra), SERVER];
-    const first = start(args);
+    const first = place.start(args);
     const { port, pids } = await first.serving();
     const client = new StrictClient({ protocol: 'http', port, keepAlive: 2, oneShot: 2, thinkMs: 5 }).start();
     await client.answered(20);
     await kill(first);
     await client.answered(20);
     expect(first.processes().sort()).toEqual([...pids].sort());
-    const second = start(args);
+    const second = place.start(args);
     const found = await second.event('workers-found');
     expect((found.pids as number[]).sort()).toEqual([...pids].sort());
     for (let left = pids.length; left > 0; left--) await second.event('worker-exited');
@@ -104,17 +79,17 @@ describe('after the manager is killed, with --on-manager-death keep', () => {
 
   it('the new manager can be replaced and killed like any other', async () => {
     const args = ['-w', '1', ...keep(), SERVER];
-    const first = start(args);
+    const first = place.start(args);
     const { port, pids } = await first.serving();
     await kill(first);
     // Its workers never become ready, so that it needs the old ones.
-    const second = start([...args.slice(0, -1), fixture('never-listens.js')]);
+    const second = place.start([...args.slice(0, -1), fixture('never-listens.js')]);
     await second.event('workers-found', (line) => (line.pids as number[])[0] === pids[0]);
     await second.event('serving');
     second.signal('SIGUSR2');
     await second.event('upgraded');
     await kill(second);
-    const third = start(args);
+    const third = place.start(args);
     const found = await third.event('workers-found');
     expect(found.pids).toContain(pids[0]);
     await gone(first);
@@ -125,7 +100,7 @@ describe('after the manager is killed, with --on-manager-death keep', () => {
   });
 
   it('a worker that is told to stop meanwhile finishes and ends', async () => {
-    const service = start(['-w', '2', ...keep(), SERVER]);
+    const service = place.start(['-w', '2', ...keep(), SERVER]);
     const { port, pids } = await service.serving();
     await kill(service);
     process.kill(pids[0]!, 'SIGTERM');
@@ -136,10 +111,10 @@ describe('after the manager is killed, with --on-manager-death keep', () => {
   });
 
   it('needs a place where workers find a new manager, and the addon', async () => {
-    const without = start(['--on-manager-death', 'keep', SERVER]);
+    const without = place.start(['--on-manager-death', 'keep', SERVER]);
     expect((await without.exited).code).toBe(1);
     expect(without.errors).toContain('needs --control or --pid-file');
-    const js = start([...keep(), SERVER], { engine: 'js' });
+    const js = place.start([...keep(), SERVER], { engine: 'js' });
     expect((await js.exited).code).toBe(1);
     expect(js.errors).toContain('peerCredentials');
   });

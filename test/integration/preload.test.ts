@@ -1,34 +1,18 @@
 /** `prefork run --preload` from outside: who forks whom, and what happens when something dies. */
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { loadBinding } from '../../src/engine/binding';
-import { fixture, Service, type StartOptions } from '../helpers/service';
+import { fixture } from '../helpers/service';
+import { useServices } from '../helpers/services';
 import { StrictClient } from '../helpers/strict-client';
 
 const support = loadBinding().binding?.forkSupport().ok === true;
 
 describe.skipIf(!support)('prefork run --preload', () => {
-  let services: Service[];
-  let directory: string;
-
-  beforeEach(() => {
-    services = [];
-    directory = mkdtempSync(join(tmpdir(), 'prefork-'));
-  });
-  afterEach(async () => {
-    for (const service of services) await service.dispose();
-    rmSync(directory, { recursive: true });
-  });
-
-  function start(args: readonly string[], options: StartOptions = {}): Service {
-    const service = Service.start(['--preload', ...args], { engine: 'native', ...options });
-    services.push(service);
-    return service;
-  }
+  const place = useServices('native', ['--preload']);
 
   async function get(port: number, path: string): Promise<string> {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
@@ -37,7 +21,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
   }
 
   it('forks its workers from one loaded program, as children of the manager', async () => {
-    const service = start(['-w', '3', '-b', '127.0.0.1:0', fixture('server.js'), '--flag']);
+    const service = place.start(['-w', '3', '-b', '127.0.0.1:0', fixture('server.js'), '--flag']);
     const { pid: forkserver } = await service.event('forkserver-preloaded');
     const { port, pids } = await service.serving();
     expect(new Set(pids).size).toBe(3);
@@ -54,7 +38,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
   });
 
   it('replaces a killed worker by a fork of the same forkserver, with its true status', async () => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { pids } = await service.serving();
     for (let round = 0; round < 5; round++) {
       process.kill(pids[0]!, 'SIGKILL');
@@ -66,10 +50,10 @@ describe.skipIf(!support)('prefork run --preload', () => {
   });
 
   it('starts a new forkserver from fresh code on HUP, and loses no request', async () => {
-    const entry = join(directory, 'server.js');
+    const entry = join(place.directory, 'server.js');
     const code = readFileSync(fixture('server.js'), 'utf8');
     writeFileSync(entry, code);
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', entry]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', entry]);
     const { pid: first } = await service.event('forkserver-preloaded');
     const { port } = await service.serving();
     const client = new StrictClient({ protocol: 'http', port, keepAlive: 8, oneShot: 2 }).start();
@@ -87,7 +71,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
   });
 
   it('goes on when the forkserver is killed, and starts another for the next worker', async () => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { pid: forkserver } = await service.event('forkserver-preloaded');
     const { port, pids } = await service.serving();
     process.kill(forkserver!, 'SIGKILL');
@@ -100,7 +84,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
   });
 
   it('goes on over an upgrade of the manager', async () => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { pids, port } = await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgraded');
@@ -112,9 +96,9 @@ describe.skipIf(!support)('prefork run --preload', () => {
   });
 
   it('keeps the old generation when the new program cannot be loaded', async () => {
-    const entry = join(directory, 'server.js');
+    const entry = join(place.directory, 'server.js');
     writeFileSync(entry, readFileSync(fixture('server.js')));
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', entry]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', entry]);
     const { port, pids } = await service.serving();
     writeFileSync(entry, "throw new Error('bad deploy');");
     service.signal('SIGHUP');
@@ -126,7 +110,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
   it.each(['throws.js', 'exits.js', 'ends.js'])(
     'ends with code 3 when the program cannot be loaded: %s',
     async (name) => {
-      const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
+      const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
       expect(await service.exited).toEqual({ code: 3, signal: null });
       expect(service.lines.some((line) => line.event === 'start-failed')).toBe(true);
       expect(service.processes()).toEqual([]);
@@ -138,7 +122,7 @@ describe.skipIf(!support)('prefork run --preload', () => {
     await once(peer, 'listening');
     const { port } = peer.address() as { port: number };
     const env = { TEST_PEER: String(port) };
-    const service = start(['-w', '2', fixture(join('apps', 'unsafe.js'))], { env });
+    const service = place.start(['-w', '2', fixture(join('apps', 'unsafe.js'))], { env });
     expect((await service.exited).code).toBe(3);
     const failed = service.lines.find((line) => line.event === 'start-failed');
     expect(failed?.msg).toMatch(/unsafe\.js:3/);

@@ -1,29 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { engines, fixture, Service, type StartOptions } from '../helpers/service';
+import { describe, expect, it } from 'vitest';
+import { engines, fixture } from '../helpers/service';
+import { useServices } from '../helpers/services';
 
 describe.each(engines)('prefork run, %s engine', (engine) => {
-  let services: Service[];
-  let directory: string;
-
-  beforeEach(() => {
-    services = [];
-    directory = mkdtempSync(join(tmpdir(), 'prefork-'));
-  });
-  afterEach(async () => {
-    for (const service of services) await service.dispose();
-    rmSync(directory, { recursive: true });
-  });
-
-  function start(args: readonly string[], options: StartOptions = {}): Service {
-    const service = Service.start(args, { engine, ...options });
-    services.push(service);
-    return service;
-  }
+  const place = useServices(engine);
 
   async function get(port: number, path: string): Promise<string> {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { connection: 'close' } });
@@ -32,7 +16,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   }
 
   it('serves an unmodified server with all its workers, and stops on TERM with nothing left', async () => {
-    const service = start(['--workers', '3', '--bind', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['--workers', '3', '--bind', '127.0.0.1:0', fixture('server.js')]);
     const { port, pids, addresses } = await service.serving();
     expect(addresses).toEqual([`http://127.0.0.1:${port}`]);
     expect(new Set(pids).size).toBe(3);
@@ -43,7 +27,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('tells a worker who it is and what it inherited, and hides its own variables', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js'), '--flag', 'word']);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js'), '--flag', 'word']);
     const { port } = await service.serving();
     const env = JSON.parse(await get(port, '/env')) as Record<string, string>;
     expect(env).toMatchObject({
@@ -65,7 +49,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('opens what the program listens on by itself, and keeps it over a respawn', async () => {
-    const service = start(['-w', '2', fixture('server.js')]);
+    const service = place.start(['-w', '2', fixture('server.js')]);
     const { port, pids } = await service.serving();
     expect(port).toBeGreaterThan(0);
     process.kill(pids[0]!, 'SIGKILL');
@@ -77,7 +61,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('scales by TTIN and TTOU, down to one', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { port, pids } = await service.serving();
     service.signal('SIGTTIN');
     await service.event('worker-ready', (line) => line.slot === 1);
@@ -96,7 +80,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('replaces its workers on HUP', async () => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { port, pids } = await service.serving();
     service.signal('SIGHUP');
     expect(await service.event('rollout-committed')).toMatchObject({ generation: 2 });
@@ -108,7 +92,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('answers what is in flight before it stops', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', fixture('server.js')]);
     const { port } = await service.serving();
     const response = await fetch(`http://127.0.0.1:${port}/slow`);
     service.signal('SIGTERM');
@@ -117,7 +101,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('stops gracefully on INT, and at once on a second one', async () => {
-    const service = start([
+    const service = place.start([
       '-w',
       '1',
       '-b',
@@ -136,7 +120,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('kills a worker that does not leave within the graceful timeout', async () => {
-    const service = start([
+    const service = place.start([
       '-w',
       '1',
       '-b',
@@ -157,14 +141,14 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
     ['exits.js', 'exited with code 5'],
     ['ends.js', 'exited with code 0'],
   ])('ends with code 3 when the first worker cannot start: %s', async (name, reason) => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', fixture(name)]);
     expect(await service.exited).toEqual({ code: 3, signal: null });
     expect(service.lines.find((line) => line.event === 'start-failed')?.msg).toContain(reason);
     expect(service.processes()).toEqual([]);
   });
 
   it('ends with code 3 when nobody listens on a --bind in time', async () => {
-    const service = start([
+    const service = place.start([
       '-w',
       '1',
       '-b',
@@ -181,19 +165,19 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const { port } = other.address() as { port: number };
-    const named = start(['-w', '1', '-b', `127.0.0.1:${port}`, fixture('server.js')]);
+    const named = place.start(['-w', '1', '-b', `127.0.0.1:${port}`, fixture('server.js')]);
     expect((await named.exited).code).toBe(4);
     expect(named.errors).toContain(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`);
-    const asked = start(['-w', '1', fixture('server.js')], { env: { TEST_LISTEN: String(port) } });
+    const asked = place.start(['-w', '1', fixture('server.js')], { env: { TEST_LISTEN: String(port) } });
     expect((await asked.exited).code).toBe(4);
     expect(asked.errors).toContain(`cannot listen on 127.0.0.1:${port}`);
     other.close();
   });
 
   it('backs off when a worker fails after the service once served', async () => {
-    const script = join(directory, 'flaky.js');
+    const script = join(place.directory, 'flaky.js');
     writeFileSync(script, readFileSync(fixture('server.js')));
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', script]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', script]);
     const { pids } = await service.serving();
     writeFileSync(script, "throw new Error('broken now')");
     process.kill(pids[0]!, 'SIGKILL');
@@ -207,11 +191,11 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('writes and removes its pid and status files, and refuses to run twice', async () => {
-    const pidFile = join(directory, 'service.pid');
-    const statusFile = join(directory, 'service.status');
+    const pidFile = join(place.directory, 'service.pid');
+    const statusFile = join(place.directory, 'service.status');
     writeFileSync(pidFile, '2147483646\n');
     const args = ['-w', '2', '-b', '127.0.0.1:0', '--pid-file', pidFile, fixture('server.js')];
-    const service = start(['--status-file', statusFile, ...args]);
+    const service = place.start(['--status-file', statusFile, ...args]);
     const { pids } = await service.serving();
     expect(readFileSync(pidFile, 'utf8')).toBe(`${service.pid}\n`);
     expect(readFileSync(statusFile, 'utf8')).toBe(
@@ -220,7 +204,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
         .sort()
         .join(''),
     );
-    const second = start(args);
+    const second = place.start(args);
     expect((await second.exited).code).toBe(1);
     expect(second.errors).toContain(`already running with pid ${service.pid}`);
     expect(readFileSync(pidFile, 'utf8')).toBe(`${service.pid}\n`);
@@ -230,7 +214,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('leaves no worker behind when it is killed', async () => {
-    const service = start(['-w', '3', '-b', '127.0.0.1:0', fixture('server.js')]);
+    const service = place.start(['-w', '3', '-b', '127.0.0.1:0', fixture('server.js')]);
     await service.serving();
     // The workers hold the write end of standard error: its end is their end.
     expect(await service.stop('SIGKILL')).toEqual({ code: null, signal: 'SIGKILL' });
@@ -238,7 +222,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('runs a worker without any socket that says itself when it is ready', async () => {
-    const service = start(['-w', '2', '--ready', 'message', fixture('queue-consumer.js')]);
+    const service = place.start(['-w', '2', '--ready', 'message', fixture('queue-consumer.js')]);
     const { pids } = await service.serving();
     expect(pids).toHaveLength(2);
     expect((await service.stop()).code).toBe(0);
@@ -246,7 +230,15 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
   });
 
   it('replaces a worker after --max-requests without a failed request', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', '--max-requests', '5', fixture('server.js')]);
+    const service = place.start([
+      '-w',
+      '1',
+      '-b',
+      '127.0.0.1:0',
+      '--max-requests',
+      '5',
+      fixture('server.js'),
+    ]);
     const { port, pids } = await service.serving();
     const seen = new Set<string>();
     while (seen.size < 3) seen.add(await get(port, '/pid'));

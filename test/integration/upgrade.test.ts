@@ -1,13 +1,13 @@
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Releases } from '../helpers/release';
-import { cli, fixture, root, Service, type StartOptions } from '../helpers/service';
+import { cli, fixture, root, type Service } from '../helpers/service';
+import { useServices } from '../helpers/services';
 import { StrictClient } from '../helpers/strict-client';
 
 /** Each step starts a manager or two, and a trial of one. */
@@ -15,23 +15,7 @@ vi.setConfig({ testTimeout: 120_000 });
 
 const SERVER = fixture('server.js');
 
-let services: Service[];
-let directory: string;
-
-beforeEach(() => {
-  services = [];
-  directory = mkdtempSync(join(tmpdir(), 'prefork-upgrade-'));
-});
-afterEach(async () => {
-  for (const service of services) await service.dispose();
-  rmSync(directory, { recursive: true });
-});
-
-function start(args: readonly string[], options: StartOptions = {}): Service {
-  const service = Service.start(args, { engine: 'native', ...options });
-  services.push(service);
-  return service;
-}
+const place = useServices('native');
 
 async function upgrade(service: Service): Promise<void> {
   service.signal('SIGUSR2');
@@ -62,9 +46,9 @@ describe('an upgrade', () => {
   it('keeps pid, workers, sockets, files and every request, twenty times in a row', {
     timeout: 120_000,
   }, async () => {
-    const pidFile = join(directory, 'pid');
-    const statusFile = join(directory, 'status');
-    const service = start([
+    const pidFile = join(place.directory, 'pid');
+    const statusFile = join(place.directory, 'status');
+    const service = place.start([
       '-w',
       '2',
       '-b',
@@ -100,7 +84,7 @@ describe('an upgrade', () => {
   it('goes on counting, respawning and reloading, and is seen by no worker', async () => {
     // The addon is as good as anything that an operator has preloaded.
     const preload = join(root, 'build', 'Release', 'prefork.node');
-    const service = start(['-w', '2', SERVER], { env: { LD_PRELOAD: preload } });
+    const service = place.start(['-w', '2', SERVER], { env: { LD_PRELOAD: preload } });
     const { port, pids } = await service.serving();
     service.signal('SIGHUP');
     const { generation } = await service.event('rollout-committed');
@@ -120,10 +104,10 @@ describe('an upgrade', () => {
   });
 
   it('keeps Unix sockets and one socket a slot', async () => {
-    const path = join(directory, 'app.sock');
-    const unix = start(['-w', '1', '-b', `unix:${path}`, SERVER], { env: { TEST_LISTEN: path } });
+    const path = join(place.directory, 'app.sock');
+    const unix = place.start(['-w', '1', '-b', `unix:${path}`, SERVER], { env: { TEST_LISTEN: path } });
     await unix.serving();
-    const slots = start(['-w', '2', '-b', '127.0.0.1:0', '--reuse-port', SERVER]);
+    const slots = place.start(['-w', '2', '-b', '127.0.0.1:0', '--reuse-port', SERVER]);
     const { port, pids } = await slots.serving();
     await upgrade(unix);
     await upgrade(slots);
@@ -139,7 +123,7 @@ describe('an upgrade', () => {
   });
 
   it('keeps the forkserver, which goes on forking', async () => {
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', '--preload', SERVER]);
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', '--preload', SERVER]);
     const { port, pids } = await service.serving();
     const forkservers = (): unknown[] =>
       service.lines.filter(({ event }) => event === 'forkserver-preloaded').map(({ pid }) => pid);
@@ -157,10 +141,10 @@ describe('an upgrade', () => {
   });
 
   it('keeps the floor of an elastic pool, its size and its workers, and goes on with the load', async () => {
-    const busy = join(directory, 'busy');
+    const busy = join(place.directory, 'busy');
     await writeFile(busy, '');
     const args = ['--min-workers', '1', '--max-workers', '4', fixture('busy-on-order.js')];
-    const service = start(args, { env: { BUSY_FILE: busy } });
+    const service = place.start(args, { env: { BUSY_FILE: busy } });
     await service.serving();
     await service.event('pool-full');
     service.signal('SIGTTIN');
@@ -177,8 +161,8 @@ describe('an upgrade', () => {
   });
 
   it('keeps the control socket, and whoever asks meanwhile is answered', async () => {
-    const control = join(directory, 'control');
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', '--control', control, SERVER]);
+    const control = join(place.directory, 'control');
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', '--control', control, SERVER]);
     await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgrade-exec');
@@ -195,7 +179,7 @@ describe('an upgrade', () => {
   });
 
   it('waits for a rollout, whichever of the two was asked for first', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgrade-started');
@@ -212,7 +196,7 @@ describe('an upgrade', () => {
   });
 
   it('is given up for a stop', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgrade-started');
@@ -221,7 +205,7 @@ describe('an upgrade', () => {
   });
 
   it('is refused by the engine that cannot do it', async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER], { engine: 'js' });
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER], { engine: 'js' });
     await service.serving();
     service.signal('SIGUSR2');
     await service.event('upgrade-failed');
@@ -233,14 +217,14 @@ describe('in the midst of an upgrade, after the exec', () => {
   let gate: string;
 
   beforeEach(() => {
-    gate = join(directory, 'gate');
+    gate = join(place.directory, 'gate');
     execFileSync('mkfifo', [`${gate}.reached`, `${gate}.open`]);
   });
 
   /** A manager that stands still in its take-over until the gate is opened. */
   async function startAtGate(): Promise<{ service: Service; port: number; pids: number[] }> {
     const options = `--require=${fixture('upgrade-gate.cjs')}`;
-    const service = start(['-w', '2', '-b', '127.0.0.1:0', SERVER], {
+    const service = place.start(['-w', '2', '-b', '127.0.0.1:0', SERVER], {
       env: { TEST_GATE: gate, NODE_OPTIONS: options },
     });
     const { port, pids } = await service.serving();
@@ -323,7 +307,7 @@ describe('signals at any time around the exec', () => {
   }
 
   it.each(anchors)('HUP is neither fatal nor lost, counted from %s', { timeout }, async (anchor) => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     await service.serving();
     for (const [index, ms] of times.entries()) {
       await beginUpgrade(service, anchor, ms);
@@ -338,7 +322,7 @@ describe('signals at any time around the exec', () => {
   });
 
   it('USR2 leads to one more upgrade', { timeout }, async () => {
-    const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
+    const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
     const { pids } = await service.serving();
     for (const [index, ms] of times.entries()) {
       await beginUpgrade(service, 'upgrade-exec', ms);
@@ -351,7 +335,7 @@ describe('signals at any time around the exec', () => {
 
   it.each(anchors)('TERM stops as ever, counted from %s', { timeout }, async (anchor) => {
     for (const ms of times) {
-      const service = start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
+      const service = place.start(['-w', '1', '-b', '127.0.0.1:0', SERVER]);
       await service.serving();
       await beginUpgrade(service, anchor, ms);
       expect(await service.stop(), `after ${ms} ms`).toEqual({ code: 0, signal: null });
@@ -366,9 +350,9 @@ describe('a new version', () => {
   let pids: number[];
 
   beforeEach(async () => {
-    releases = new Releases(directory);
+    releases = new Releases(place.directory);
     releases.deploy('one');
-    service = start(['-w', '2', '-b', '127.0.0.1:0', SERVER], { cli: releases.cli });
+    service = place.start(['-w', '2', '-b', '127.0.0.1:0', SERVER], { cli: releases.cli });
     ({ port, pids } = await service.serving());
   });
 
@@ -386,7 +370,9 @@ describe('a new version', () => {
     service.signal('SIGUSR2');
     expect(await service.event('upgraded')).toMatchObject({ from: '0.1.0', to: '0.2.0' });
     const pid = await replaceWorker(service, pids[0]!);
-    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain(join(directory, 'two', 'dist', 'worker'));
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain(
+      join(place.directory, 'two', 'dist', 'worker'),
+    );
     await upgrade(service);
     expect((await service.stop()).code).toBe(0);
   });
@@ -435,7 +421,7 @@ describe('a new version', () => {
     releases.deploy('two');
     releases.switchTo('one');
     releases.remove('two');
-    rmSync(join(directory, 'current'));
+    rmSync(join(place.directory, 'current'));
     service.signal('SIGUSR2');
     expect((await service.event('upgrade-failed')).reason).toContain('Cannot find module');
     await expectUnharmed();

@@ -4,6 +4,7 @@ import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { freePort } from '../helpers/ports';
 import { type EngineName, TestManager } from '../helpers/worker-harness';
 
 /** Prelude of the programs: `say(name, value)`, and a server that tells what happens to it. */
@@ -27,15 +28,6 @@ function greeting(options: net.NetConnectOpts): Promise<string> {
       text += data;
     });
     socket.on('end', () => resolve(text)).on('error', reject);
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
   });
 }
 
