@@ -7,11 +7,11 @@ const [program, count] = process.argv.slice(2);
 const ANY_SLEEP = 1;
 
 async function main() {
-  const { privateMemory } = await import('./processes.mjs');
+  const { residentMemory } = await import('./processes.mjs');
   require(program);
   await new Promise(setImmediate);
   const took = Array.from({ length: Number(count) }, forkOnce);
-  console.log(JSON.stringify({ ...privateMemory(process.pid), took }));
+  console.log(JSON.stringify({ ...residentMemory(process.pid), took }));
   process.exit();
 }
 

@@ -29,18 +29,19 @@ function ifThere(read) {
   }
 }
 
-/** Resident bytes of private writable memory, and the number of mappings that it is in. */
-export function privateMemory(pid) {
-  let mappings = 0;
-  let bytes = 0;
-  let writable = false;
+/** Resident bytes, and the number of mappings that they are in: of all memory, and of what is private and may be written. */
+export function residentMemory(pid) {
+  const all = { mappings: 0, bytes: 0 };
+  const writable = { mappings: 0, bytes: 0 };
+  let permissions = '';
   for (const line of readFileSync(`/proc/${pid}/smaps`, 'latin1').split('\n')) {
-    const header = /^[0-9a-f]+-[0-9a-f]+ (....) /.exec(line);
-    if (header !== null) writable = header[1] === 'rw-p';
-    const rss = /^Rss:\s+(\d+) kB$/.exec(line);
-    if (rss === null || !writable || rss[1] === '0') continue;
-    mappings++;
-    bytes += Number(rss[1]) * 1024;
+    permissions = /^[0-9a-f]+-[0-9a-f]+ (....) /.exec(line)?.[1] ?? permissions;
+    const kb = Number(/^Rss:\s+(\d+) kB$/.exec(line)?.[1] ?? 0);
+    if (kb === 0) continue;
+    for (const sum of permissions === 'rw-p' ? [all, writable] : [all]) {
+      sum.mappings++;
+      sum.bytes += kb * 1024;
+    }
   }
-  return { mappings, bytes };
+  return { all, writable };
 }

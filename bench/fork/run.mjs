@@ -3,12 +3,12 @@
  *   start   from the start of a worker to its listening
  *   memory  sum of PSS of the whole tree, when ready and after requests
  *   load    requests/s and p99 of a handler that allocates, pair by pair
- *   floor   the system call of a fork, against that of a C program with as much memory in as many mappings; needs strace and cc
+ *   floor   a fork, until its child stands, against that of a C program with as much memory in as many mappings; needs cc
  * Results go to bench/results as JSON too. `node bench/fork/run.mjs [--short] [--parts start,memory,load,floor]`
  */
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -161,40 +161,24 @@ async function measureFloor(_entry, app) {
   try {
     const floor = join(directory, 'floor');
     execFileSync(process.env.CC ?? 'cc', ['-O2', '-o', floor, join(here, 'floor.c')]);
-    const rounded = Array.from({ length: Math.ceil(rounds / 5) }, () => compareForks(app, floor, directory));
-    // Where the machine is shared, the fastest of many says what a fork takes, and the median what it waits.
-    const ratio = (which) => median(rounded.map(({ cloneNs, floorNs }) => cloneNs[which] / floorNs[which]));
-    return { rounds: rounded, ratios: { median: ratio('median'), fastest: ratio('fastest') } };
+    const compared = Array.from({ length: rounds }, () => compareForks(app, floor));
+    const ratio = (to) => median(compared.map(({ tookNs, floorNs }) => tookNs / floorNs[to]));
+    return { rounds: compared, ratios: { all: ratio('all'), writable: ratio('writable') } };
   } finally {
     rmSync(directory, { recursive: true });
   }
 }
 
-/** The system call that forks, in both; and all of what a fork of Node takes, until the child stands. */
-function compareForks(app, floor, directory) {
-  const run = (file, args) => {
-    const trace = join(directory, 'trace');
-    const env = { ...process.env, PORT: '0' };
-    const traced = ['-T', '-e', 'trace=clone,clone3,fork', '-o', trace, file, ...args];
-    const output = JSON.parse(execFileSync('strace', traced, { encoding: 'utf8', env }));
-    return { output, cloneNs: summarize(forkTimesNs(readFileSync(trace, 'latin1'))) };
-  };
-  const plain = (file, args) =>
-    JSON.parse(execFileSync(file, args, { encoding: 'utf8', env: { ...process.env, PORT: '0' } }));
-  const forks = [join(here, 'forks.cjs'), join(here, 'apps', `${app}.cjs`), '20'];
-  const { mappings, bytes, took } = plain(process.execPath, forks);
-  const node = run(process.execPath, forks);
-  const c = run(floor, [String(mappings), String(bytes), '20']);
-  return { mappings, bytes, wholeNs: summarize(took), cloneNs: node.cloneNs, floorNs: c.cloneNs };
-}
-
-/** Of new processes, not of threads. */
-function forkTimesNs(trace) {
-  return [...trace.matchAll(/^\S*clone.*SIGCHLD.*<([\d.]+)>$/gm)].map(([, seconds]) => Number(seconds) * 1e9);
-}
-
-function summarize(values) {
-  return { median: median(values), fastest: Math.min(...values) };
+/** All of what a fork of Node takes, until the child stands, and the fork(2) of C programs with as much memory in as many mappings. */
+function compareForks(app, floor) {
+  const env = { ...process.env, PORT: '0' };
+  const run = (file, args) => JSON.parse(execFileSync(file, [...args, '20'], { encoding: 'utf8', env }));
+  const { took, ...memory } = run(process.execPath, [
+    join(here, 'forks.cjs'),
+    join(here, 'apps', `${app}.cjs`),
+  ]);
+  const floorOf = ({ mappings, bytes }) => median(run(floor, [String(mappings), String(bytes)]));
+  return { memory, tookNs: median(took), floorNs: mapValues(memory, floorOf) };
 }
 
 function installed(names) {

@@ -21,26 +21,34 @@ namespace prefork::sys {
 
 namespace {
 
-// The descriptors that are open, with what each one is ("anon_inode:[eventfd]", "pipe:[123]", a path).
+// The descriptors that are open.
 template <typename F>
 int ForEachFd(F visit) {
   std::vector<int> fds(512);
   int count;
-  while ((count = ListNumbers("/proc/self/fd", fds.data(), static_cast<int>(fds.size()))) == -EOVERFLOW) {
+  ProcDirectory directory("/proc/self/fd");
+  while ((count = directory.List(fds.data(), static_cast<int>(fds.size()))) == -EOVERFLOW) {
     fds.resize(fds.size() * 4);
   }
   if (count < 0) return count;
   for (int i = 0; i < count; i++) {
-    char path[64];
-    char target[64];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[i]);
-    ssize_t length = readlink(path, target, sizeof(target) - 1);
-    if (length < 0) continue;  // the one that read the directory
-    target[length] = '\0';
-    int error = visit(fds[i], target);
+    if (fds[i] == directory.fd()) continue;
+    struct stat info;
+    if (fstat(fds[i], &info) < 0) continue;  // closed meanwhile
+    int error = visit(directory, fds[i], info);
     if (error < 0) return error;
   }
   return 0;
+}
+
+// What a descriptor without a file is: "anon_inode:[eventfd]", say. Only those are looked up: it takes longer than fstat(2).
+bool ReadAnonymous(const ProcDirectory& fds, int fd, const struct stat& info, char* target, size_t size) {
+  if ((info.st_mode & S_IFMT) != 0) return false;
+  char name[16];
+  snprintf(name, sizeof(name), "%d", fd);
+  ssize_t length = readlinkat(fds.fd(), name, target, size - 1);
+  target[length < 0 ? 0 : length] = '\0';
+  return length > 0;
 }
 
 int StatusFlags(int fd) { return fcntl(fd, F_GETFL) & (O_NONBLOCK | O_ACCMODE); }
@@ -115,10 +123,10 @@ int PrivateFds::AddEpoll(int fd, int flags) {
 }
 
 int PrivateFds::AddEventfd(int fd, int flags) {
-  char path[64];
+  char name[16];
   char text[1024];
-  snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-  ssize_t length = ReadProcFile(path, text, sizeof(text));
+  snprintf(name, sizeof(name), "%d", fd);
+  ssize_t length = ProcDirectory("/proc/self/fdinfo").Read(name, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
   EventfdInfo info;
   int error = ParseEventfdInfo(text, &info);
@@ -151,8 +159,9 @@ int PrivateFds::AddPipe(int read_end, int write_end) {
 
 int PrivateFds::Plan(int skip, const std::vector<int>& pipes) {
   std::vector<int> rings;
-  int error = ForEachFd([&](int fd, const char* target) {
-    if (fd == skip) return 0;
+  int error = ForEachFd([&](const ProcDirectory& fds, int fd, const struct stat& info) {
+    char target[64];
+    if (fd == skip || !ReadAnonymous(fds, fd, info, target, sizeof(target))) return 0;
     if (strcmp(target, "anon_inode:[io_uring]") == 0) rings.push_back(fd);
     if (strcmp(target, "anon_inode:[eventpoll]") == 0) return AddEpoll(fd, CloexecFlag(fd));
     if (strcmp(target, "anon_inode:[eventfd]") == 0) return AddEventfd(fd, StatusFlags(fd) | CloexecFlag(fd));
@@ -212,10 +221,8 @@ const int* FindSignalLockPipe() {
     bool reads;
   };
   std::vector<Pipe> pipes;
-  int error = ForEachFd([&](int fd, const char* target) {
-    struct stat info;
-    if (strncmp(target, "pipe:", 5) != 0 || fstat(fd, &info) < 0) return 0;
-    pipes.push_back({fd, info.st_ino, (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY});
+  int error = ForEachFd([&](const ProcDirectory&, int fd, const struct stat& info) {
+    if (S_ISFIFO(info.st_mode)) pipes.push_back({fd, info.st_ino, (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY});
     return 0;
   });
   if (error < 0) return nullptr;

@@ -9,13 +9,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sys/fd.h"
 #include "sys/result.h"
 
 namespace prefork::sys {
 
-ssize_t ReadProcFile(const char* path, char* buffer, size_t size) {
-  Fd fd(open(path, O_RDONLY | O_CLOEXEC));
+ProcDirectory::ProcDirectory(const char* path)
+    : fd_(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)), error_(fd_.ok() ? 0 : -errno) {}
+
+ssize_t ProcDirectory::Read(const char* name, char* buffer, size_t size) const {
+  if (error_ < 0) return error_;
+  Fd fd(openat(fd_.get(), name, O_RDONLY | O_CLOEXEC));
   if (!fd.ok()) return -errno;
   size_t length = 0;
   while (length < size) {
@@ -59,7 +62,7 @@ const char* ProcLines::Next() {
   }
 }
 
-int ListNumbers(const char* directory, int* numbers, int capacity) {
+int ProcDirectory::List(int* numbers, int capacity) const {
   // The kernel's own record: opendir(3) would allocate.
   struct Entry {
     uint64_t inode;
@@ -68,12 +71,12 @@ int ListNumbers(const char* directory, int* numbers, int capacity) {
     unsigned char type;
     char name[1];
   };
-  Fd fd(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.ok()) return -errno;
+  if (error_ < 0) return error_;
+  if (lseek(fd_.get(), 0, SEEK_SET) < 0) return -errno;
   alignas(8) char buffer[4096];
   int count = 0;
   for (;;) {
-    long got = syscall(SYS_getdents64, fd.get(), buffer, sizeof(buffer));
+    long got = syscall(SYS_getdents64, fd_.get(), buffer, sizeof(buffer));
     if (got < 0) return -errno;
     if (got == 0) return count;
     for (long at = 0; at < got;) {
@@ -87,21 +90,21 @@ int ListNumbers(const char* directory, int* numbers, int capacity) {
   }
 }
 
-int ReadActivity(pid_t tid, ThreadActivity* activity) {
-  char path[64];
+int ReadActivity(const ProcDirectory& tasks, pid_t tid, ThreadActivity* activity) {
+  char name[64];
   char text[256];
-  snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
-  ssize_t length = ReadProcFile(path, text, sizeof(text));
+  snprintf(name, sizeof(name), "%d/syscall", tid);
+  ssize_t length = tasks.Read(name, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
   ParseActivity(text, activity);
   return 0;
 }
 
-int ReadThreadStatus(pid_t tid, ThreadStatus* status) {
-  char path[64];
+int ReadThreadStatus(const ProcDirectory& tasks, pid_t tid, ThreadStatus* status) {
+  char name[64];
   char text[4096];
-  snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
-  ssize_t length = ReadProcFile(path, text, sizeof(text));
+  snprintf(name, sizeof(name), "%d/status", tid);
+  ssize_t length = tasks.Read(name, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
   return ParseThreadStatus(text, status);
 }

@@ -8,12 +8,25 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "sys/fd.h"
 #include "sys/proc_text.h"
 
 namespace prefork::sys {
 
-// The whole of a /proc file up to size − 1 bytes, with a NUL. Its length, or −errno; −EOVERFLOW where it is longer.
-ssize_t ReadProcFile(const char* path, char* buffer, size_t size);
+// A directory of /proc that much is read from: "/proc/self" is looked up once. Errors come with the first use.
+class ProcDirectory {
+ public:
+  explicit ProcDirectory(const char* path);
+  int fd() const { return fd_.get(); }
+  // The numbers that name its entries (tasks; descriptors, this one's included). Their count, or −errno; −EOVERFLOW beyond `capacity`.
+  int List(int* numbers, int capacity) const;
+  // The whole of a file in it up to size − 1 bytes, with a NUL. Its length, or −errno; −EOVERFLOW where it is longer.
+  ssize_t Read(const char* name, char* buffer, size_t size) const;
+
+ private:
+  Fd fd_;
+  int error_;
+};
 
 // Lines of a /proc file that may be long. Next() gives null at its end; the line lives until the next call.
 class ProcLines {
@@ -35,14 +48,12 @@ class ProcLines {
   char buffer_[8192];
 };
 
-// The numbers that name the entries of a directory (tasks; descriptors, the one that reads the directory included).
-// Their count, or −errno; −EOVERFLOW beyond `capacity`.
-int ListNumbers(const char* directory, int* numbers, int capacity);
+constexpr char kTasks[] = "/proc/self/task";
 
-// 0, or −errno; −ESRCH or −ENOENT: it has ended.
-int ReadActivity(pid_t tid, ThreadActivity* activity);
+// Of a thread in `tasks`. 0, or −errno; −ESRCH or −ENOENT: it has ended.
+int ReadActivity(const ProcDirectory& tasks, pid_t tid, ThreadActivity* activity);
 
-int ReadThreadStatus(pid_t tid, ThreadStatus* status);
+int ReadThreadStatus(const ProcDirectory& tasks, pid_t tid, ThreadStatus* status);
 
 }  // namespace prefork::sys
 

@@ -165,9 +165,9 @@ int InstallHelper() {
 
 // Whether a thread takes none of the signals any more, nor is in the midst of a handler that one of them started.
 // 1, 0, or −errno (−ESRCH, −ENOENT: it has ended). Asks the thread to block them where it does not.
-int BlocksThem(pid_t tid, uint64_t signals) {
+int BlocksThem(const ProcDirectory& tasks, pid_t tid, uint64_t signals) {
   ThreadStatus status;
-  int error = ReadThreadStatus(tid, &status);
+  int error = ReadThreadStatus(tasks, tid, &status);
   if (error < 0) return error;
   if ((status.blocked & BitOf(HelperSignal())) == 0) {
     if ((status.blocked & signals) == signals) return 1;
@@ -175,7 +175,7 @@ int BlocksThem(pid_t tid, uint64_t signals) {
   }
   // One that blocks the helper as well either always does, or is in a handler of libuv's. Those never wait in a futex.
   ThreadActivity activity;
-  error = ReadActivity(tid, &activity);
+  error = ReadActivity(tasks, tid, &activity);
   if (error < 0) return error;
   return !activity.running && activity.number == SYS_futex && (status.blocked & signals) == signals;
 }
@@ -183,13 +183,14 @@ int BlocksThem(pid_t tid, uint64_t signals) {
 // 1: all other threads block them; 0: not yet; or −errno.
 int OthersBlockThem(uint64_t signals) {
   int tids[kMaxThreads];
-  int count = ListNumbers("/proc/self/task", tids, kMaxThreads);
+  ProcDirectory tasks(kTasks);
+  int count = tasks.List(tids, kMaxThreads);
   if (count < 0) return count;
   pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
   int all = 1;
   for (int i = 0; i < count; i++) {
     if (tids[i] == self) continue;
-    int blocks = BlocksThem(tids[i], signals);
+    int blocks = BlocksThem(tasks, tids[i], signals);
     if (blocks == -ESRCH || blocks == -ENOENT) continue;
     if (blocks < 0) return blocks;
     if (blocks == 0) all = 0;

@@ -58,6 +58,7 @@ struct Slot {
   std::atomic<uint32_t> round{0};
   SleepingThread thread{};
   uint64_t program_counter = 0;  // as /proc had it, while it slept
+  uint64_t blocked = 0;          // its signal mask
   bool at_rest = false;          // the handler found it just there
   void* frame = nullptr;         // where the stack pointer must be for rt_sigreturn
   void* thread_pointer = nullptr;
@@ -260,6 +261,19 @@ Sleep KindOf(const ThreadActivity& activity) {
   }
 }
 
+// One that sleeps where the survey before saw it has the name and the mask that it had then: to read them takes as long as all the
+// rest of a survey.
+int ReadStatus(const ProcDirectory& tasks, pid_t tid, const ThreadActivity& activity, const Slot& before,
+               ThreadStatus* status) {
+  const SleepingThread& known = before.thread;
+  bool same = known.tid == tid && known.stack_pointer == activity.stack_pointer && known.argument == activity.arguments[0] &&
+              before.program_counter == activity.program_counter;
+  if (!same) return ReadThreadStatus(tasks, tid, status);
+  memcpy(status->name, known.name, sizeof(status->name));
+  status->blocked = before.blocked;
+  return 0;
+}
+
 }  // namespace
 
 const SleepingThread& HeldThreads::at(int index) const { return slots[index].thread; }
@@ -267,7 +281,8 @@ const SleepingThread& HeldThreads::at(int index) const { return slots[index].thr
 // Fills the slots with the threads that there are. 0: all are at rest; 1: `trouble` is not yet.
 int HeldThreads::Survey(bool any_sleep, ThreadTrouble* trouble) {
   int tids[kMaxThreads + 1];
-  int found = ListNumbers("/proc/self/task", tids, kMaxThreads + 1);
+  ProcDirectory tasks(kTasks);
+  int found = tasks.List(tids, kMaxThreads + 1);
   if (found < 0) return found;
   pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
   count_ = 0;
@@ -275,8 +290,8 @@ int HeldThreads::Survey(bool any_sleep, ThreadTrouble* trouble) {
     if (tids[i] == self) continue;
     ThreadActivity activity;
     ThreadStatus status;
-    int error = ReadThreadStatus(tids[i], &status);
-    if (error == 0) error = ReadActivity(tids[i], &activity);
+    int error = ReadActivity(tasks, tids[i], &activity);
+    if (error == 0) error = ReadStatus(tasks, tids[i], activity, slots[count_], &status);
     if (error == -ESRCH || error == -ENOENT) continue;
     if (error < 0) return error;
     bool at_rest = !activity.running && activity.number >= 0;
@@ -294,6 +309,7 @@ int HeldThreads::Survey(bool any_sleep, ThreadTrouble* trouble) {
     slot.thread.argument = activity.arguments[0];
     slot.thread.blocks_every_signal = (status.blocked & kEverySignal) == kEverySignal;
     slot.thread.stack_pointer = activity.stack_pointer;
+    slot.blocked = status.blocked;
     slot.program_counter = activity.program_counter;
     slot.state.store(kFree);
     bool blocks = (status.blocked >> (ParkSignal() - 1)) & 1;
@@ -367,7 +383,7 @@ bool HeldThreads::Undisturbed() {
     if (!slots[i].at_rest || slots[i].tid_address == nullptr) return false;
   }
   int tids[kMaxThreads + 1];
-  return ListNumbers("/proc/self/task", tids, kMaxThreads + 1) == count_ + 1;
+  return ProcDirectory(kTasks).List(tids, kMaxThreads + 1) == count_ + 1;
 }
 
 int HeldThreads::Hold(int timeout_ms, bool any_sleep, ThreadTrouble* trouble) {
@@ -423,7 +439,7 @@ int HeldThreads::Revive() {
 const char* ReviveRefusal() {
   if (ParkSignal() > SIGRTMAX) return "no real-time signal is left";
   ThreadActivity activity;
-  int error = ReadActivity(static_cast<pid_t>(syscall(SYS_gettid)), &activity);
+  int error = ReadActivity(ProcDirectory(kTasks), static_cast<pid_t>(syscall(SYS_gettid)), &activity);
   if (error < 0) return "/proc/self/task/*/syscall cannot be read";
 #if defined(__x86_64__)
   // A thread on a shadow stack cannot be made anew without the kernel's help. ARCH_SHSTK_STATUS; bit 0: in use.
