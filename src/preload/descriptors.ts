@@ -52,6 +52,12 @@ function describeDescriptor(fd: number): Descriptor | null {
   }
 }
 
+/** The descriptors that an epoll instance watches. */
+export function watchedBy(epoll: number): number[] {
+  const info = readFileSync(`/proc/self/fdinfo/${epoll}`, 'latin1');
+  return [...info.matchAll(/^tfd:\s*(\d+)/gm)].map(([, fd]) => Number(fd));
+}
+
 function kindOf(target: string): DescriptorKind {
   if (target.startsWith('socket:')) return 'socket';
   if (target.startsWith('pipe:')) return 'pipe';

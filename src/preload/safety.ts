@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import inspector from 'node:inspector';
 import type { Binding } from '../engine/binding';
-import { type Descriptor, openDescriptors } from './descriptors';
+import { type Descriptor, openDescriptors, watchedBy } from './descriptors';
 import type { LiveResource, Origins } from './origins';
 
 export interface Finding {
@@ -125,7 +125,7 @@ function requestFindings(binding: Binding, live: readonly LiveResource[]): Findi
 
 function threadFindings(live: readonly LiveResource[], knowsWorkers: boolean): Finding[] {
   const workers = live.filter(({ type }) => type === WORKER);
-  const others = threadsWithLoops() - NODE_LOOPS - workers.length;
+  const others = loopsBesidesNodes() - workers.length;
   const named = workers.map(
     ({ place }): Finding => ({ severity: 'unsafe', what: 'a thread of worker_threads', place }),
   );
@@ -135,8 +135,22 @@ function threadFindings(live: readonly LiveResource[], knowsWorkers: boolean): F
   return [...named, { severity: knowsWorkers ? 'note' : 'unsafe', what, place: null }];
 }
 
+/** By their threads, and by what they wait on: a thread that is busy is in no call, and one that starts may not have come to it. */
+function loopsBesidesNodes(): number {
+  return Math.max(threadsWithLoops() - NODE_LOOP_THREADS, epollInstances() - NODE_EPOLL_INSTANCES);
+}
+
 /** Node's scheduler of delayed tasks. */
-const NODE_LOOPS = 1;
+const NODE_LOOP_THREADS = 1;
+/** That one's, the main thread's, and the one for traces, which has a thread only while there are any. */
+const NODE_EPOLL_INSTANCES = 3;
+
+/** Without those that another one watches: they are part of its loop. */
+function epollInstances(): number {
+  const instances = openDescriptors().filter(({ target }) => target === 'anon_inode:[eventpoll]');
+  const watched = new Set(instances.flatMap(({ fd }) => watchedBy(fd)));
+  return instances.filter(({ fd }) => !watched.has(fd)).length;
+}
 
 const EPOLL_CALLS = process.arch === 'arm64' ? new Set([22, 441]) : new Set([232, 281, 441]);
 
