@@ -75,8 +75,9 @@ export async function runManager(options: RunOptions, report: StartReport | null
       report?.failed(exitCodes.unusable, describe(error));
       throw error;
     }
-    if (report) report.failed(error.exitCode, error.message);
-    else process.stderr.write(`prefork: ${error.message}\n`);
+    const reason = `${error.message} [${error.code}]`;
+    if (report) report.failed(error.exitCode, reason);
+    else process.stderr.write(`prefork: ${reason}\n`);
     return error.exitCode;
   }
 }

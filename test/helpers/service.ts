@@ -72,14 +72,24 @@ export class Service {
 
   /** `args` are options and the entry; the log is JSON unless they say otherwise. */
   static start(args: readonly string[], options: StartOptions = {}): Service {
-    const marker = `PREFORK_TEST_MARKER=${randomUUID()}`;
-    const [name, value] = marker.split('=') as [string, string];
     const engine =
       options.engine === undefined ? [] : [options.engine === 'native' ? '--native' : '--no-native'];
     // Another Node.js for the manager and its workers: PREFORK_TEST_NODE=/path/to/node.
     const node = options.node ?? process.env.PREFORK_TEST_NODE ?? process.execPath;
     const script = options.cli ?? cli;
-    const line = [...(options.wrap ?? []), node, script, 'run', '--log-format', 'json', ...engine, ...args];
+    return Service.command(
+      [...(options.wrap ?? []), node, script, 'run', '--log-format', 'json', ...engine, ...args],
+      options,
+    );
+  }
+
+  /** Any command line that becomes a manager in the foreground, with JSON on its standard error. */
+  static command(
+    line: readonly string[],
+    options: Pick<StartOptions, 'cwd' | 'env' | 'inherit'> = {},
+  ): Service {
+    const marker = `PREFORK_TEST_MARKER=${randomUUID()}`;
+    const [name, value] = marker.split('=') as [string, string];
     const child = spawn(line[0]!, line.slice(1), {
       cwd: options.cwd ?? root,
       env: { ...process.env, ...options.env, [name]: value },

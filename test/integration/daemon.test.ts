@@ -169,6 +169,7 @@ describe.each(engines)('prefork start, stop, restart, reload, status, scale, %s 
     const { code, stderr } = await ground.run(['start', ...args]);
     expect(code).toBe(4);
     expect(stderr).toContain(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`);
+    expect(stderr).toMatch(/^prefork: cannot start: .* \[ERR_PREFORK_LISTEN\]$/m);
     await ground.quiet();
     expect(ground.files()).toEqual(['app.log']);
     other.close();

@@ -168,6 +168,7 @@ describe.each(engines)('prefork run, %s engine', (engine) => {
     const named = place.start(['-w', '1', '-b', `127.0.0.1:${port}`, fixture('server.js')]);
     expect((await named.exited).code).toBe(4);
     expect(named.errors).toContain(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`);
+    expect(named.errors).toMatch(/\[ERR_PREFORK_LISTEN\]\n$/);
     const asked = place.start(['-w', '1', fixture('server.js')], { env: { TEST_LISTEN: String(port) } });
     expect((await asked.exited).code).toBe(4);
     expect(asked.errors).toContain(`cannot listen on 127.0.0.1:${port}`);
