@@ -4,6 +4,7 @@
  */
 import { type DrainCallback, type DrainContext, getRuntime, type MetricsRegistry } from './worker/runtime';
 
+export { afterFork, beforeFork, type ForkCallback, forkPoint } from './preload/hooks';
 export { type InheritedListener, listeners, serverPorts } from './worker/inherited';
 export type { DrainCallback, DrainContext, MetricsRegistry };
 
