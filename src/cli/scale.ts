@@ -33,6 +33,7 @@ async function scaleService(command: Command, text: string): Promise<number> {
   const result = await askManager(await servicePaths(command), (client) =>
     client.ask({ do: 'scale', workers }),
   );
-  process.stdout.write(`prefork: ${result.workers} workers are wanted now\n`);
+  const wanted = result.workers === 1 ? '1 worker is' : `${result.workers} workers are`;
+  process.stdout.write(`prefork: ${wanted} wanted now\n`);
   return exitCodes.ok;
 }

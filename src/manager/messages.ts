@@ -75,6 +75,7 @@ const retirements: Readonly<Record<string, string>> = {
   'max-requests': 'it has served as many requests as it may (--max-requests)',
 };
 
+const wanted = (workers: number): string => (workers === 1 ? '1 worker is' : `${workers} workers are`);
 const retirement = (reason: string): string => retirements[reason] ?? reason;
 
 type RolloutEntry = Extract<
@@ -93,9 +94,9 @@ function rolloutMessage(entry: RolloutEntry): string {
     case 'rollout-failed':
       return `generation ${entry.generation} failed, generation ${entry.serving} goes on serving: ${entry.reason}`;
     case 'scaled':
-      return `${entry.workers} workers are wanted now`;
+      return `${wanted(entry.workers)} wanted now`;
     case 'pool-resized':
-      return `${entry.workers} workers are wanted now: ${entry.busy} were busy and ${entry.idle} idle`;
+      return `${wanted(entry.workers)} wanted now: ${entry.busy} were busy and ${entry.idle} idle`;
     case 'pool-full':
       return `the load asks for more than ${entry.workers} workers (--max-workers): ${entry.busy} are busy and ${entry.idle} idle`;
     case 'signal':

@@ -40,7 +40,7 @@ function askStop(open) {
 function scale() {
   const workers = at('workers');
   if (workers.value === '' || !workers.validity.valid) { workers.focus(); return set('result', 'Say how many workers, from ' + workers.min + ' to ' + workers.max + '.'); }
-  ask('/scale?workers=' + Number(workers.value), 'Scaling', (r) => r.workers + ' workers are wanted.');
+  ask('/scale?workers=' + Number(workers.value), 'Scaling', (r) => r.workers + (r.workers === 1 ? ' worker is wanted.' : ' workers are wanted.'));
 }
 at('reload').onclick = () => ask('/reload', 'Reloading', (r) => 'Generation ' + r.generation + ' serves.');
 at('scale').onclick = scale;

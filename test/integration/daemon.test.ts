@@ -65,6 +65,10 @@ describe.each(engines)('prefork start, stop, restart, reload, status, scale, %s 
     expect(reloaded.stdout).toContain('generation 2 serves');
     expect(await statusOf()).toMatchObject({ pid: first.pid, generation: 2, workersReady: 2 });
 
+    expect(await ground.run(['scale', '1', ...service])).toMatchObject({
+      code: 0,
+      stdout: 'prefork: 1 worker is wanted now\n',
+    });
     expect(await ground.run(['scale', '3', ...service])).toMatchObject({
       code: 0,
       stdout: 'prefork: 3 workers are wanted now\n',
