@@ -25,7 +25,7 @@ const canFork = loadBinding().binding?.forkSupport().ok === true;
 
 /** Blocks that are no commands, by how they begin: pictures, what a command prints, what a file holds. */
 const printed: Readonly<Record<string, readonly string[]>> = {
-  'README.md': ['             ┌─', 'prefork 0.1.0  running'],
+  'README.md': ['             ┌─'],
   'docs/architecture.md': ['manager    '],
   'docs/control.md': ['→ {', '[Service]'],
   'docs/deployment.md': ["balancer's idle", 'the balancer has'],

@@ -1,5 +1,5 @@
 /** What docs/ says of options, signals, errors and exit codes is complete. `npx vitest run -u` on this file writes docs/options.md anew. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type SignalAction, signalPresets } from '../../src/core/policy';
@@ -126,13 +126,25 @@ describe('docs', () => {
   it('are all in the index, and link to files that there are', () => {
     const index = read('docs', 'README.md');
     expect(read('README.md')).toContain('docs/README.md');
-    for (const page of readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))) {
-      if (page !== 'README.md') expect(index, page).toContain(`(${page})`);
-      for (const [, target = ''] of read('docs', page).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
-        expect(existsSync(join(dirname(join(root, 'docs', page)), target)), `${target} in ${page}`).toBe(
-          true,
-        );
+    const names = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+    for (const name of names) if (name !== 'README.md') expect(index, name).toContain(`(${name})`);
+    for (const page of ['README.md', ...names.map((name) => join('docs', name))]) {
+      for (const [, target = ''] of read(page).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
+        expect(existsSync(join(root, dirname(page), target)), `${target} in ${page}`).toBe(true);
       }
     }
+  });
+
+  it('show pictures that are small and are looked at, and that no package brings', () => {
+    const pages = ['README.md', join('docs', 'observe.md')].map((page) => read(page));
+    for (const [name, maxBytes] of [
+      ['top.svg', 60 << 10],
+      ['page.png', 200 << 10],
+    ] as const) {
+      expect(statSync(join(root, 'docs', name)).size).toBeLessThan(maxBytes);
+      for (const page of pages) expect(page).toMatch(new RegExp(`!\\[[^\\]]{20,}\\]\\((docs/)?${name}\\)`));
+    }
+    const { files } = JSON.parse(read('package.json')) as { files: string[] };
+    expect(files.filter((file) => file.startsWith('docs'))).toEqual([]);
   });
 });
