@@ -20,19 +20,23 @@ import { version } from './version';
 
 const AFTER_HELP = `
 Examples:
-  prefork run server.js                         a worker for each CPU, on whatever it listens on
-  prefork run -w 4 -b 8080 server.js --debug    what follows the entry is the program's
+  prefork run server.js                 a worker for each CPU, where it listens
+  prefork run -w 4 -b 80 server.js -v   what follows the entry is the program's
   prefork run --native -b unix:/run/app.sock server.js
-  prefork doctor                                what works on this machine, and what not and why
+  prefork doctor                        what works on this machine, and what not
 
 Daily commands of pm2 and gunicorn:
-  pm2 start -i max           prefork start -w auto --pid-file app.pid --log-file app.log server.js
-  pm2 reload | scale app 8   prefork reload | scale 8 --pid-file app.pid
-  pm2 restart | stop         prefork restart | stop --pid-file app.pid
-  pm2 list | monit           prefork status | top --pid-file app.pid
-  pm2 logs                   tail -F app.log, with --tag-output to see which worker
-  gunicorn -w 4 -b :8000     prefork run -w 4 -b 8000 server.js; HUP reloads, USR1 reopens the log
-  gunicorn --reload          node --watch server.js
+  pm2 start               prefork start --pid-file app.pid --log-file app.log …
+  pm2 reload | scale      prefork reload | scale 8 --pid-file app.pid
+  pm2 restart | stop      prefork restart | stop --pid-file app.pid
+  pm2 list | monit        prefork status | top --pid-file app.pid
+  pm2 logs                tail -F app.log; --tag-output says which worker
+  pm2 startup             a systemd unit with prefork run
+  gunicorn -w 4 -b :80    prefork run -w 4 -b 80 server.js
+  gunicorn --daemon       prefork start; --pid is --pid-file here
+  gunicorn --timeout      --heartbeat-timeout; others keep their names
+  gunicorn --reload       node --watch server.js
+  HUP USR1 TTIN TTOU      the same; USR2 replaces the manager in one step
 
 prefork help <command> tells all about a command.`;
 

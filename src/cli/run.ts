@@ -4,28 +4,28 @@ import { PreforkError } from '../errors';
 import { addRunOptions, givenOptions } from './run-options';
 
 const AFTER_HELP = `
-Times are seconds, or have a unit: 500ms, 10s, 5m, 1h. An option may also stand in the
-configuration file, in camelCase (readyTimeout), or in a variable (PREFORK_READY_TIMEOUT);
-the command line wins, then the file.
+Times are seconds, or have a unit: 500ms, 10s, 5m, 1h. An option may also stand
+in the configuration file, in camelCase (readyTimeout), or in a variable
+(PREFORK_READY_TIMEOUT); the command line wins, then the file.
 
 Signals to the manager:
   TERM, QUIT  finish what is in flight, then stop; a second TERM stops at once
   INT         the same (Ctrl-C); a second one stops at once
-  HUP         reload: new workers from the code as it is now, then the old ones end
+  HUP         reload: new workers from the code of now, then the old ones end
   USR1        reopen the log file
   USR2        replace the manager itself; sockets and workers are kept
   TTIN, TTOU  one worker more, one fewer
 
 Exit codes:
   0           stopped as asked
-  1           unusable options or configuration, said in one line; nothing was started
+  1           unusable options or configuration; nothing was started
   3           no worker ever became ready
   4           an address could not be listened on at the first start
   128 + n     ended by signal n
 
 Examples:
   prefork run -w 4 -b 127.0.0.1:3000 server.js
-  prefork run -w auto -b 80 -b '[::1]:8080' --user www-data dist/main.js --verbose
+  prefork run -w auto -b 80 -b '[::1]:8080' --user www-data main.js --verbose
   prefork run --ready message --pid-file /run/queue.pid consumer.js
   prefork run --chdir /srv/app/current --config /etc/app/prefork.json server.js`;
 

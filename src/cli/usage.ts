@@ -3,13 +3,15 @@ import { existsSync } from 'node:fs';
 import type { Command, CommanderError } from 'commander';
 import { preforkError } from '../errors';
 import { nearest } from '../options/nearest';
+import { foreignHint } from './foreign';
 
 /** `prefork help nonsense` is refused; commander prints the general help for it. */
 export function checkHelpTopic(program: Command, [command, topic]: readonly string[]): void {
   const topics = program.commands.map((candidate) => candidate.name());
   if (command === 'help' && topic !== undefined && ![...topics, 'help'].includes(topic)) {
     const near = nearest(topic, topics);
-    const problem = `unknown command '${topic}'${near ? `; did you mean ${near}?` : ''} (see prefork --help)`;
+    const hint = foreignHint(topic) ?? (near && `did you mean ${near}?`);
+    const problem = `unknown command '${topic}'${hint ? `; ${hint}` : ''} (see prefork --help)`;
     throw preforkError('ERR_PREFORK_USAGE', { problem });
   }
 }
@@ -18,8 +20,12 @@ export function checkHelpTopic(program: Command, [command, topic]: readonly stri
 export function usageProblem(error: CommanderError, program: Command, argv: readonly string[]): string {
   const [message, suggestion] = error.message.replace(/^error: /, '').split('\n', 2);
   const near = /\(Did you mean (.*)\?\)/.exec(suggestion ?? '')?.[1];
+  const [, word = ''] = /^unknown (?:command|option) '([^'=]+)/.exec(message ?? '') ?? [];
   const meant = near ?? forgottenRun(error, program, argv);
-  return `${message}${meant ? `; did you mean ${meant}?` : ''} (see ${helpCommand(program, argv)})`;
+  // The options of check are like those of clients.
+  const foreign = argv[0] === 'check' ? null : foreignHint(word);
+  const hint = foreign ?? (meant && `did you mean ${meant}?`);
+  return `${message}${hint ? `; ${hint}` : ''} (see ${helpCommand(program, argv)})`;
 }
 
 /** `prefork server.js` and `prefork -w 4 server.js` lack the word run. */

@@ -63,6 +63,29 @@ describe('bad input ends at once with one line and exit code 1', () => {
       ['-w4', 'server.js'],
       /unknown option '-w4'; did you mean prefork run -w4 server.js\?/,
     ],
+    ["pm2's command", ['ls'], /unknown command 'ls'; did you mean status\? \(see prefork --help\)/],
+    ["pm2's command, near another", ['show'], /unknown command 'show'; did you mean status\? \(see/],
+    [
+      "pm2's command that is none here",
+      ['logs'],
+      /unknown command 'logs'; follow the file of --log-file: tail -F/,
+    ],
+    ["help of pm2's command", ['help', 'monit'], /unknown command 'monit'; did you mean top\? \(see/],
+    [
+      "gunicorn's option",
+      ['run', '-D', 'server.js'],
+      /unknown option '-D'; did you mean prefork start, or --daemonize\? \(see prefork help run\)/,
+    ],
+    [
+      "gunicorn's option, near another",
+      ['run', '--reload', 'server.js'],
+      /unknown option '--reload'; use node --watch while you develop/,
+    ],
+    [
+      "gunicorn's option with a value",
+      ['run', '--timeout=30', 'server.js'],
+      /did you mean --heartbeat-timeout\?/,
+    ],
     ['help of nothing', ['help', 'runn'], /unknown command 'runn'; did you mean run\?/],
     [
       'unknown option',
@@ -189,6 +212,54 @@ describe('bad input ends at once with one line and exit code 1', () => {
     expect(stderr).toMatch(message);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(readdirSync(directory)).toEqual(before);
+  });
+});
+
+describe('words of pm2 and gunicorn', () => {
+  const { foreignHint } = built('../../dist/cli/foreign.js') as typeof import('../../src/cli/foreign');
+
+  it.each([
+    ...['ls', 'list', 'show', 'describe', 'monit', 'delete', 'logs', 'flush', 'startup', 'save'],
+    ...['-D', '--daemon', '-p', '--pid', '-c', '-t', '--timeout', '-u', '-g', '-m', '-e', '-i', '-k'],
+    ...['--access-logfile', '--error-logfile', '--reload', '--watch', '--threads', '--max-memory-restart'],
+  ])('are not ours, and %s leads to what is', (word) => {
+    const hint = foreignHint(word)!;
+    const known = [...optionNames.map(longFlag), '--watch'];
+    for (const [option] of hint.matchAll(/--[a-z-]+/g)) expect(known).toContain(option);
+    const [, command] = /did you mean (\w+)\?/.exec(hint) ?? [];
+    if (command) expect(['status', 'stop', 'top']).toContain(command);
+    expect(known).not.toContain(word === '--watch' ? '' : word);
+  });
+
+  it('mean nothing to check, whose options are like those of clients, nor do those of objects', () => {
+    const { status, stderr } = prefork(['check', '-k']);
+    expect([status, stderr]).toEqual([
+      2,
+      "prefork: unknown option '-k' (see prefork help check) [ERR_PREFORK_CHECK_USAGE]\n",
+    ]);
+    for (const word of ['constructor', 'toString', '__proto__', '']) expect(foreignHint(word)).toBeNull();
+  });
+
+  it('are in the help, which fits a terminal of 80 columns from its examples on', () => {
+    const { stdout } = prefork(['--help']);
+    for (const word of [
+      'pm2 start',
+      'reload',
+      'restart',
+      'stop',
+      'scale',
+      'list',
+      'monit',
+      'logs',
+      'startup',
+    ]) {
+      expect(stdout).toContain(word);
+    }
+    for (const word of ['-w 4 -b', '--daemon', '--timeout', '--reload', 'HUP USR1 TTIN TTOU', 'USR2']) {
+      expect(stdout).toContain(word);
+    }
+    const lines = stdout.slice(stdout.indexOf('Examples:')).split('\n');
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
   });
 });
 
