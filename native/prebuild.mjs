@@ -44,7 +44,18 @@ function copyOfSources() {
   return directory;
 }
 
+/** One line in the place of what node-gyp would say. */
+function checkCompiler(name, { CXX }) {
+  const compiler = CXX?.split(' ')[0];
+  if (compiler === undefined || spawnSync(compiler, { stdio: 'ignore' }).error === undefined) return;
+  console.error(
+    `prefork: the addon for ${name} takes ${compiler}, which does not run here (docs/packaging.md says how to get it)`,
+  );
+  process.exit(1);
+}
+
 async function prebuild(name, { tools, stripBin, ...options }) {
+  checkCompiler(name, tools);
   const cwd = copyOfSources();
   // Headers that lie beside this Node need not be fetched.
   const prefix = dirname(dirname(process.execPath));

@@ -2,6 +2,7 @@
  * What `npm pack` makes is all that a user needs: installed from the tarball into an empty folder, without a compiler, it serves. On other
  * versions of Node.js, and with the checkers of types and exports: `npm run package:check`.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,4 +52,15 @@ describe.skipIf(!built)('the package (the addon must be built here)', () => {
     const node = process.env.PREFORK_TEST_NODE ?? process.execPath;
     expect(project.tryPackage(packed.tarball, node)).toMatch(/^prefork \S+ on Node\.js \S+: works$/);
   });
+});
+
+it.each(['linux-x64-musl', 'linux-arm64-musl'])('says in one line which compiler %s is missing', (target) => {
+  const prebuild = join(root, 'native', 'prebuild.mjs');
+  const env = { ...process.env, ZIG: '/nowhere/zig' };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [prebuild, target], {
+    env,
+    encoding: 'utf8',
+  });
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(new RegExp(`^prefork: the addon for ${target} takes /nowhere/zig, .*\\n$`));
 });
