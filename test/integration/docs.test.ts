@@ -46,6 +46,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   'npm run bench -- --against native-no-scoreboard': 'takes minutes',
   'npm run package:check': 'downloads Node.js; package.test.ts does the same with the present one',
   'npm run package:check 22': 'downloads Node.js',
+  'npm run package:check here': 'takes minutes; package.test.ts does it without the checkers',
   'npm run package:prebuild linux-arm64': 'needs a cross compiler',
   'npm run package:prebuild linux-arm64 linux-x64-musl linux-arm64-musl': 'needs cross compilers',
   'apt-get install g++-aarch64-linux-gnu qemu-user-static': 'changes the machine',
