@@ -4,11 +4,13 @@ import { createRequire } from 'node:module';
 import { dirname as parentOf, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startProcess } from './process.mjs';
+import { startWatched } from './watched.mjs';
 
 const dirname = parentOf(fileURLToPath(import.meta.url));
 
 const root = join(dirname, '..', '..');
-const prefork = [process.execPath, join(root, 'dist', 'cli', 'prefork.js'), 'run', '--log-level', 'warn'];
+const preforkFile = join(root, 'dist', 'cli', 'prefork.js');
+const prefork = [process.execPath, preforkFile, 'run', '--log-level', 'warn'];
 const clusterApp = join(root, 'bench', 'apps', 'cluster.js');
 
 const withPrefork =
@@ -30,6 +32,10 @@ const withCluster =
 export const drivers = {
   native: { start: withPrefork('--native') },
   'native-no-scoreboard': { start: withPrefork('--native', '--no-scoreboard') },
+  'native-watched': {
+    start: (service) => startWatched(preforkFile, (more) => withPrefork('--native', ...more)(service)),
+    missing: () => (existsSync('/usr/bin/script') ? null : 'script(1) gives top a terminal'),
+  },
   'native-reuse-port': { start: withPrefork('--native', '--reuse-port') },
   js: { start: withPrefork('--no-native') },
   'cluster-none': { start: withCluster('none') },
