@@ -44,6 +44,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   'npm publish': 'it would',
   'npm run bench': 'takes minutes',
   'npm run bench -- --against native-no-scoreboard': 'takes minutes',
+  'npm run bench -- --against native-watched': 'takes minutes',
   'npm run package:check': 'downloads Node.js; package.test.ts does the same with the present one',
   'npm run package:check 22': 'downloads Node.js',
   'npm run package:check here': 'takes minutes; package.test.ts does it without the checkers',
