@@ -87,6 +87,8 @@ export type LogEntry =
       pid: number | null;
       timeoutMs: number;
       missing: readonly string[];
+      /** where it does listen */
+      listening: readonly string[];
     }
   | { what: 'backoff'; slot: number; failures: number; delayMs: number }
   | { what: 'listen-failed'; address: string; code: string }

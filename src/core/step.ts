@@ -213,8 +213,13 @@ function expire(d: Draft): void {
 function onReadyTimeout(d: Draft, w: WorkerState, timeoutMs: number): void {
   const { id: workerId, slot, generation, pid } = w;
   const missing = missingListeners(d, w);
-  d.log('error', { what: 'ready-timeout', workerId, slot, generation, pid, timeoutMs, missing });
-  const what = missing.length > 0 ? `nothing listens on ${missing.join(', ')}` : 'it did not become ready';
+  const listening = [...w.listening];
+  d.log('error', { what: 'ready-timeout', workerId, slot, generation, pid, timeoutMs, missing, listening });
+  const elsewhere = listening.length > 0 ? `, but on ${listening.join(', ')}` : '';
+  const what =
+    missing.length > 0
+      ? `it does not listen on ${missing.join(', ')}${elsewhere}`
+      : 'it did not become ready';
   const reason = `worker ${pid ?? '?'} passed the ready timeout of ${timeoutMs} ms: ${what}`;
   const rollout = d.rolloutOf(w);
   if (rollout !== null) {

@@ -52,8 +52,10 @@ export function messageOf(entry: LogEntry): string {
       return `cannot start a worker in slot ${entry.slot}: ${why}${retry}`;
     }
     case 'ready-timeout': {
-      const missing = entry.missing.length > 0 ? `: it does not listen on ${entry.missing.join(', ')}` : '';
-      return `${named(entry.pid)} was not ready within ${seconds(entry.timeoutMs)} (--ready-timeout)${missing}`;
+      const late = `${named(entry.pid)} was not ready within ${seconds(entry.timeoutMs)} (--ready-timeout)`;
+      if (entry.missing.length === 0) return late;
+      const elsewhere = entry.listening.length > 0 ? `, but on ${entry.listening.join(', ')}` : '';
+      return `${late}: it does not listen on ${entry.missing.join(', ')}${elsewhere}`;
     }
     case 'backoff':
       return `slot ${entry.slot} failed ${entry.failures} times in a row before ready; the next try is in ${seconds(entry.delayMs)}`;

@@ -217,7 +217,7 @@ describe('a surge', () => {
     [
       'listens on less than the old one',
       (d: Drive) => d.step({ type: 'listening', workerId: 3, key: 'tcp 81' }).pass(60_000),
-      'worker 103 passed the ready timeout of 60000 ms: nothing listens on tcp 80',
+      'worker 103 passed the ready timeout of 60000 ms: it does not listen on tcp 80, but on tcp 81',
     ],
   ])('fails when a worker %s, and nobody who serves is touched', (_, fail, reason) => {
     const d = two().signal('SIGHUP').loaded();
