@@ -168,6 +168,11 @@ export class PreforkError extends Error {
     this.code = code;
     this.exitCode = errorTable[code].exitCode;
   }
+
+  /** The message, and the code to look it up by. */
+  get line(): string {
+    return `${this.message} [${this.code}]`;
+  }
 }
 
 /** Makes the error `code` with the message that {@link errorTable} has for it. */

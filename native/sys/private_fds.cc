@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "sys/fd.h"
-#include "sys/proc.h"
 #include "sys/result.h"
 
 namespace prefork::sys {
@@ -122,11 +121,11 @@ int PrivateFds::AddEpoll(int fd, int flags) {
   return 0;
 }
 
-int PrivateFds::AddEventfd(int fd, int flags) {
+int PrivateFds::AddEventfd(const ProcDirectory& infos, int fd, int flags) {
   char name[16];
   char text[1024];
   snprintf(name, sizeof(name), "%d", fd);
-  ssize_t length = ProcDirectory("/proc/self/fdinfo").Read(name, text, sizeof(text));
+  ssize_t length = infos.Read(name, text, sizeof(text));
   if (length < 0) return static_cast<int>(length);
   EventfdInfo info;
   int error = ParseEventfdInfo(text, &info);
@@ -159,12 +158,13 @@ int PrivateFds::AddPipe(int read_end, int write_end) {
 
 int PrivateFds::Plan(int skip, const std::vector<int>& pipes) {
   std::vector<int> rings;
+  ProcDirectory infos("/proc/self/fdinfo");
   int error = ForEachFd([&](const ProcDirectory& fds, int fd, const struct stat& info) {
     char target[64];
     if (fd == skip || !ReadAnonymous(fds, fd, info, target, sizeof(target))) return 0;
     if (strcmp(target, "anon_inode:[io_uring]") == 0) rings.push_back(fd);
     if (strcmp(target, "anon_inode:[eventpoll]") == 0) return AddEpoll(fd, CloexecFlag(fd));
-    if (strcmp(target, "anon_inode:[eventfd]") == 0) return AddEventfd(fd, StatusFlags(fd) | CloexecFlag(fd));
+    if (strcmp(target, "anon_inode:[eventfd]") == 0) return AddEventfd(infos, fd, StatusFlags(fd) | CloexecFlag(fd));
     return 0;
   });
   if (error == 0) error = rings_.Plan(rings);

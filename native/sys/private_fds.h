@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sys/loop_rings.h"
+#include "sys/proc.h"
 
 namespace prefork::sys {
 
@@ -46,7 +47,7 @@ class PrivateFds {
   };
 
   int AddEpoll(int fd, int flags);
-  int AddEventfd(int fd, int flags);
+  int AddEventfd(const ProcDirectory& infos, int fd, int flags);
   int AddPipe(int read_end, int write_end);
 
   std::vector<Epoll> epolls_;

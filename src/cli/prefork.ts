@@ -91,7 +91,7 @@ async function main(argv: readonly string[]): Promise<void> {
 /** One line for what users can change; the stack for what is a mistake of ours. */
 function fail(error: unknown): void {
   if (error instanceof PreforkError) {
-    process.stderr.write(`prefork: ${error.message} [${error.code}]\n`);
+    process.stderr.write(`prefork: ${error.line}\n`);
     process.exitCode = error.exitCode;
   } else {
     process.stderr.write(

@@ -58,7 +58,7 @@ async function startRun(run: Command, entry: string, args: readonly string[]): P
   const report = StartReport.fromEnvironment();
   const options = await loadRunOptions(invocation);
   if (options instanceof PreforkError) {
-    report?.failed(options.exitCode, `${options.message} [${options.code}]`);
+    report?.failed(options.exitCode, options.line);
     throw options;
   }
   if (options.daemonize && report === null) {

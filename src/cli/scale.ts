@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { exitCodes, preforkError } from '../errors';
 import { MAX_SCALE } from '../control/protocol';
+import { wanted } from '../manager/messages';
 import { askManager } from './ask';
 import { addServiceOptions, servicePaths } from './service-options';
 
@@ -33,7 +34,6 @@ async function scaleService(command: Command, text: string): Promise<number> {
   const result = await askManager(await servicePaths(command), (client) =>
     client.ask({ do: 'scale', workers }),
   );
-  const wanted = result.workers === 1 ? '1 worker is' : `${result.workers} workers are`;
-  process.stdout.write(`prefork: ${wanted} wanted now\n`);
+  process.stdout.write(`prefork: ${wanted(result.workers)}\n`);
   return exitCodes.ok;
 }

@@ -15,6 +15,12 @@ export function missingListeners(d: Draft, w: WorkerState): string[] {
   return [...wanted].filter((key) => !w.listening.includes(key));
 }
 
+/** For people: of what {@link missingListeners} gives, and where the worker listens instead. */
+export function notListening(missing: readonly string[], listening: readonly string[]): string {
+  const elsewhere = listening.length > 0 ? `, but on ${listening.join(', ')}` : '';
+  return `it does not listen on ${missing.join(', ')}${elsewhere}`;
+}
+
 /** Its word may arrive before the news of its spawn: without a pid nobody is ready. */
 export function becomeReadyIf(d: Draft, w: WorkerState): void {
   const mode = d.policyOf(w.generation).ready;

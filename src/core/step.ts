@@ -8,7 +8,7 @@ import { Draft } from './draft';
 import type { ControlRequest, Event } from './event';
 import { onLoad, scale, scaleBy } from './elastic';
 import { INTERRUPT_WINDOW_MS, type SignalAction } from './policy';
-import { askAllAgain, becomeReady, becomeReadyIf, missingListeners } from './ready';
+import { askAllAgain, becomeReady, becomeReadyIf, missingListeners, notListening } from './ready';
 import { reconcile } from './reconcile';
 import { retire } from './retirement';
 import { beginReload, configFailed, configLoaded, failRollout, tellEnded } from './rollout';
@@ -215,11 +215,7 @@ function onReadyTimeout(d: Draft, w: WorkerState, timeoutMs: number): void {
   const missing = missingListeners(d, w);
   const listening = [...w.listening];
   d.log('error', { what: 'ready-timeout', workerId, slot, generation, pid, timeoutMs, missing, listening });
-  const elsewhere = listening.length > 0 ? `, but on ${listening.join(', ')}` : '';
-  const what =
-    missing.length > 0
-      ? `it does not listen on ${missing.join(', ')}${elsewhere}`
-      : 'it did not become ready';
+  const what = missing.length > 0 ? notListening(missing, listening) : 'it did not become ready';
   const reason = `worker ${pid ?? '?'} passed the ready timeout of ${timeoutMs} ms: ${what}`;
   const rollout = d.rolloutOf(w);
   if (rollout !== null) {

@@ -1,5 +1,6 @@
 /** Log entries of the core in words. */
 import type { LogEntry } from '../core/command';
+import { notListening } from '../core/ready';
 import type { LeaveReason } from '../core/state';
 import { decodeStatus, errnoText, UNKNOWN_STATUS } from '../engine/errno';
 
@@ -53,9 +54,7 @@ export function messageOf(entry: LogEntry): string {
     }
     case 'ready-timeout': {
       const late = `${named(entry.pid)} was not ready within ${seconds(entry.timeoutMs)} (--ready-timeout)`;
-      if (entry.missing.length === 0) return late;
-      const elsewhere = entry.listening.length > 0 ? `, but on ${entry.listening.join(', ')}` : '';
-      return `${late}: it does not listen on ${entry.missing.join(', ')}${elsewhere}`;
+      return entry.missing.length === 0 ? late : `${late}: ${notListening(entry.missing, entry.listening)}`;
     }
     case 'backoff':
       return `slot ${entry.slot} failed ${entry.failures} times in a row before ready; the next try is in ${seconds(entry.delayMs)}`;
@@ -77,7 +76,8 @@ const retirements: Readonly<Record<string, string>> = {
   'max-requests': 'it has served as many requests as it may (--max-requests)',
 };
 
-const wanted = (workers: number): string => (workers === 1 ? '1 worker is' : `${workers} workers are`);
+export const wanted = (workers: number): string =>
+  `${workers === 1 ? '1 worker is' : `${workers} workers are`} wanted now`;
 const retirement = (reason: string): string => retirements[reason] ?? reason;
 
 type RolloutEntry = Extract<
@@ -96,9 +96,9 @@ function rolloutMessage(entry: RolloutEntry): string {
     case 'rollout-failed':
       return `generation ${entry.generation} failed, generation ${entry.serving} goes on serving: ${entry.reason}`;
     case 'scaled':
-      return `${wanted(entry.workers)} wanted now`;
+      return wanted(entry.workers);
     case 'pool-resized':
-      return `${wanted(entry.workers)} wanted now: ${entry.busy} were busy and ${entry.idle} idle`;
+      return `${wanted(entry.workers)}: ${entry.busy} were busy and ${entry.idle} idle`;
     case 'pool-full':
       return `the load asks for more than ${entry.workers} workers (--max-workers): ${entry.busy} are busy and ${entry.idle} idle`;
     case 'signal':

@@ -75,9 +75,8 @@ export async function runManager(options: RunOptions, report: StartReport | null
       report?.failed(exitCodes.unusable, describe(error));
       throw error;
     }
-    const reason = `${error.message} [${error.code}]`;
-    if (report) report.failed(error.exitCode, reason);
-    else process.stderr.write(`prefork: ${reason}\n`);
+    if (report) report.failed(error.exitCode, error.line);
+    else process.stderr.write(`prefork: ${error.line}\n`);
     return error.exitCode;
   }
 }

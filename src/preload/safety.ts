@@ -28,12 +28,14 @@ export interface SafetyContext {
 const WORKER = 'WORKER';
 
 /** Everything that a fork now would share or cut off. */
-export function examine({ binding, origins, shared = [] }: SafetyContext): Finding[] {
+export function examine(context: SafetyContext): Finding[] {
+  const { binding, origins } = context;
   const live = origins?.live() ?? [];
+  const descriptors = openDescriptors();
   return [
-    ...descriptorFindings(binding, origins, new Set(shared)),
+    ...descriptorFindings(descriptors, context),
     ...requestFindings(binding, live),
-    ...threadFindings(live, origins !== undefined),
+    ...threadFindings(descriptors, live, origins !== undefined),
     ...inspectorFindings(origins?.sessions() ?? []),
     ...timerFindings(),
   ];
@@ -44,11 +46,14 @@ export function describeFinding({ what, place }: Finding): string {
   return place === null ? what : `${what}, made at ${place}`;
 }
 
-function descriptorFindings(binding: Binding, origins: Origins | undefined, shared: Set<number>): Finding[] {
-  const descriptors = openDescriptors();
+function descriptorFindings(
+  descriptors: readonly Descriptor[],
+  { binding, origins, shared = [] }: SafetyContext,
+): Finding[] {
+  const allowed = new Set(shared);
   const internal = internalPipes(descriptors);
   return descriptors.flatMap((descriptor) => {
-    if (shared.has(descriptor.fd) || internal.has(descriptor.target)) return [];
+    if (allowed.has(descriptor.fd) || internal.has(descriptor.target)) return [];
     const judged = judge(binding, descriptor);
     if (judged === null) return [];
     const place = origins?.ofDescriptor(descriptor.fd) ?? null;
@@ -123,9 +128,13 @@ function requestFindings(binding: Binding, live: readonly LiveResource[]): Findi
   return [{ severity: 'unsafe', what, place: null }];
 }
 
-function threadFindings(live: readonly LiveResource[], knowsWorkers: boolean): Finding[] {
+function threadFindings(
+  descriptors: readonly Descriptor[],
+  live: readonly LiveResource[],
+  knowsWorkers: boolean,
+): Finding[] {
   const workers = live.filter(({ type }) => type === WORKER);
-  const others = loopsBesidesNodes() - workers.length;
+  const others = loopsBesidesNodes(descriptors) - workers.length;
   const named = workers.map(
     ({ place }): Finding => ({ severity: 'unsafe', what: 'a thread of worker_threads', place }),
   );
@@ -136,8 +145,9 @@ function threadFindings(live: readonly LiveResource[], knowsWorkers: boolean): F
 }
 
 /** By their threads, and by what they wait on: a thread that is busy is in no call, and one that starts may not have come to it. */
-function loopsBesidesNodes(): number {
-  return Math.max(threadsWithLoops() - NODE_LOOP_THREADS, epollInstances() - NODE_EPOLL_INSTANCES);
+function loopsBesidesNodes(descriptors: readonly Descriptor[]): number {
+  const instances = epollInstances(descriptors);
+  return Math.max(threadsWithLoops() - NODE_LOOP_THREADS, instances - NODE_EPOLL_INSTANCES);
 }
 
 /** Node's scheduler of delayed tasks. */
@@ -146,8 +156,8 @@ const NODE_LOOP_THREADS = 1;
 const NODE_EPOLL_INSTANCES = 3;
 
 /** Without those that another one watches: they are part of its loop. */
-function epollInstances(): number {
-  const instances = openDescriptors().filter(({ target }) => target === 'anon_inode:[eventpoll]');
+function epollInstances(descriptors: readonly Descriptor[]): number {
+  const instances = descriptors.filter(({ target }) => target === 'anon_inode:[eventpoll]');
   const watched = new Set(instances.flatMap(({ fd }) => watchedBy(fd)));
   return instances.filter(({ fd }) => !watched.has(fd)).length;
 }
